@@ -1,0 +1,90 @@
+/* The interface between the library and a backend: one table, found by one symbol.
+ *
+ * A backend is built into the library (`ref`) or is a plug-in: a shared object that exports
+ * `mfrgn_backend_table` and links nothing of the library.  It is handed a host table, so that it allocates, logs,
+ * reports errors and runs tasks through the context that opened it, and keeps no state of its own but what hangs on
+ * the device and the stream below.
+ *
+ *   device   once a context: what the backend knows of the machine
+ *   stream   once a session: its threads and precision; one thread at a time
+ *   kernel   one prepared operation of a stream: shapes are fixed, weights may be packed
+ *
+ * Life of a kernel: prepare -> pack (each constant operand that asked for it) -> run, many times -> release.
+ * `run` never allocates: what it needs beside its operands is the scratch that `prepare` asked for. */
+#ifndef MFRGN_BACKENDS_BACKEND_H
+#define MFRGN_BACKENDS_BACKEND_H
+
+#include "graph/op.h"
+
+#define MF_BACKEND_ABI 1u
+#define MF_BACKEND_SYMBOL "mfrgn_backend_table"
+
+/* Alignment of every buffer that the host hands to a kernel. */
+#define MF_ALIGN 64u
+
+/* Mirrors mfrgn_status: 0 is success. */
+typedef int mf_status;
+
+typedef void (*mf_task)(void *arg, int index);
+
+typedef struct mf_host {
+    uint32_t struct_size;
+    void *context;
+    /* memory of the caller's allocator, aligned to MF_ALIGN, or NULL (the error is set) */
+    void *(*alloc)(void *context, size_t bytes);
+    void (*free)(void *context, void *p);
+    /* runs task(arg, 0 .. tasks - 1), each once, on up to `tasks` threads; returns when all are done */
+    void (*parallel)(void *context, int tasks, mf_task task, void *arg);
+    /* sets the calling thread's error text and returns `status` */
+    mf_status (*fail)(void *context, mf_status status, const char *format, ...);
+    void (*log)(void *context, int level, const char *format, ...);
+} mf_host;
+
+typedef struct mf_device mf_device; /* defined by each backend */
+typedef struct mf_stream mf_stream;
+typedef struct mf_kernel mf_kernel;
+
+typedef struct mf_stream_params {
+    uint32_t struct_size;
+    int threads;      /* at least 1 */
+    mf_dtype compute; /* MF_F32 or MF_F64: the type of every operand that is not constant */
+} mf_stream_params;
+
+typedef struct mf_kernel_info {
+    size_t scratch_bytes;
+    /* bytes of the backend's own form of constant input i; 0: it reads the plain form, dense in the compute type.
+     * An input that is packed is given to `pack` in the type that its operand states. */
+    size_t pack_bytes[MF_MAX_INPUTS];
+    /* names that form: equal keys of equal constants are interchangeable between kernels, sessions and shapes */
+    uint64_t pack_key[MF_MAX_INPUTS];
+} mf_kernel_info;
+
+typedef struct mf_backend {
+    uint32_t abi; /* MF_BACKEND_ABI */
+    uint32_t struct_size;
+    const char *name;
+
+    mf_status (*open)(const mf_host *host, mf_device **device);
+    void (*close)(mf_device *device);
+    /* one line for people: library, version, instruction set; valid while the device is open */
+    const char *(*describe)(mf_device *device);
+
+    mf_status (*stream_open)(mf_device *device, const mf_stream_params *params, mf_stream **stream);
+    void (*stream_close)(mf_stream *stream);
+    /* around every run of a graph: take and give back what is not ours (OpenMP's thread count, a CUDA device) */
+    void (*stream_begin)(mf_stream *stream);
+    void (*stream_end)(mf_stream *stream);
+
+    /* 1 if `prepare` would succeed, but for memory.  Passes ask it before they fuse; a weight operand whose dtype is
+     * MF_F16 or MF_BF16 asks whether the kernel computes from weights stored so. */
+    int (*supports)(mf_stream *stream, const mf_op *op);
+    mf_status (*prepare)(mf_stream *stream, const mf_op *op, mf_kernel **kernel, mf_kernel_info *info);
+    /* packed: info.pack_bytes[input] bytes; called by the thread of the session that prepared the kernel */
+    mf_status (*pack)(mf_kernel *kernel, int input, const void *plain, void *packed);
+    mf_status (*run)(mf_kernel *kernel, const void *const *inputs, void *output, void *scratch);
+    void (*release)(mf_kernel *kernel);
+} mf_backend;
+
+typedef const mf_backend *(*mf_backend_entry)(void);
+
+#endif

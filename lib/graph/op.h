@@ -1,0 +1,158 @@
+/* The operations of the graph, as a backend sees them.
+ *
+ * This header and backends/backend.h are all that a backend knows: operations, operands and buffers, nothing of
+ * MFRGN.  Every tensor is dense and row-major.  A feature map is N x H x W x C and thereby already the token
+ * matrix N x T x C with T = H W.  Weights keep the shape and order of the state dict (PyTorch's). */
+#ifndef MFRGN_GRAPH_OP_H
+#define MFRGN_GRAPH_OP_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef enum mf_dtype {
+    MF_F32 = 0,
+    MF_F64 = 1,
+    MF_F16 = 2,
+    MF_BF16 = 3,
+    MF_U8 = 4,
+    MF_I8 = 5,
+    MF_I16 = 6,
+    MF_I32 = 7,
+    MF_I64 = 8,
+    MF_BOOL = 9,
+    MF_DTYPE_COUNT = 10
+} mf_dtype;
+
+enum { MF_MAX_DIMS = 4, MF_MAX_INPUTS = 8, MF_MAX_OUTPUTS = 1, MF_MAX_LEVELS = 8 };
+
+/* Each line: inputs -> output.  "?" marks an optional input: its slot stays, marked absent (ndim < 0).
+ * v, r: values in the epilogue of a product. */
+typedef enum mf_op_kind {
+    MF_OP_NONE = 0,
+    /* a [.. , M, K] (ta: [.. , K, M]); b [N, K] (tb = 1) or [K, N] (tb = 0), shared by the batch; bias [N]?; scale [N]?;
+     * residual [.. , M, N]?  ->  [.. , M, N].   v = act(a b + bias); out = residual + scale v.
+     * Without ta, everything before the last dimension of a is rows: a map may be multiplied as it is. */
+    MF_OP_MATMUL,
+    /* x [N, H, W, C]; w [O, C, kh, kw]; bias [O]?; scale [O]?; residual? -> [N, Ho, Wo, O], the same epilogue */
+    MF_OP_CONV2D,
+    /* x [N, H, W, C]; w [C, 1, kh, kw]; bias [C]?; gamma [C]?; beta [C]? -> same shape as x ("same" padding).
+     * With attrs.norm: layer normalisation over C of the result (eps), then gamma and beta where present */
+    MF_OP_DWCONV2D,
+    /* x [.. , C]; gamma [C]?; beta [C]? */
+    MF_OP_LAYERNORM,
+    /* x [N, H, W, C]; gamma [C]; beta [C]; attrs.groups */
+    MF_OP_GROUPNORM,
+    /* x [.. , C]; gamma; beta; mean; var: with running statistics (inference); attrs.act on the result */
+    MF_OP_BATCHNORM,
+    /* x -> act(x) */
+    MF_OP_ACT,
+    /* a, b -> a + b, a * b: b repeats over a (the number of elements of b divides a's, b's shape is a suffix of a's);
+     * attrs.act on the result */
+    MF_OP_ADD,
+    MF_OP_MUL,
+    /* x [N, H, W, C] -> [N, sum of h w over attrs.levels, C]: adaptive average pools, each flattened row-major.
+     * Cell i of n over a length L averages floor(i L / n) .. ceil((i + 1) L / n) - 1 */
+    MF_OP_PYRAMID_POOL,
+    /* x [N, H, W, C]; kernel, stride, padding (padding counts as minus infinity) */
+    MF_OP_MAXPOOL,
+    /* up to MF_MAX_INPUTS tensors, equal but for attrs.axis */
+    MF_OP_CONCAT,
+    /* x; attrs.axis, begin, end */
+    MF_OP_SLICE,
+    /* q [N, T, C]; k [N, S, C]; v [N, S, C] -> [N, T, C]; attrs.heads of C / heads channels each.
+     * linear:  Q = elu(q) + 1, K = elu(k) + 1;  out = Q (K^T v) / (Q . sum_s K_s + eps)
+     * softmax: out = softmax(q k^T / sqrt(C / heads)) v */
+    MF_OP_ATTENTION,
+    /* x [.. , C] -> [.. , 1], the maximum over C */
+    MF_OP_CHANNEL_MAX,
+    /* s [N, T, C] (or a map); channel gate [N, 1, C]; position gate [N, T, 1] -> [N, 1, C]:
+     * the mean over T of s * ch * sp + s */
+    MF_OP_GATED_MEAN,
+    /* x [.. , C] -> x / max(norm of the row, eps) */
+    MF_OP_L2NORM,
+    /* x -> the same values in another shape.  Never reaches a backend: the memory plan makes it a view */
+    MF_OP_RESHAPE,
+    MF_OP_COUNT
+} mf_op_kind;
+
+typedef enum mf_act {
+    MF_ACT_NONE = 0,
+    MF_ACT_GELU = 1, /* exact: x (1 + erf(x / sqrt 2)) / 2 */
+    MF_ACT_RELU = 2,
+    MF_ACT_SIGMOID = 3,
+    MF_ACT_COUNT = 4
+} mf_act;
+
+typedef enum mf_attention { MF_ATTENTION_LINEAR = 0, MF_ATTENTION_SOFTMAX = 1 } mf_attention;
+
+typedef struct mf_attrs {
+    mf_act act;
+    int ta, tb;                     /* MATMUL */
+    int kernel[2], stride[2], pad[2]; /* rows, columns: CONV2D, DWCONV2D, MAXPOOL */
+    int norm;                       /* DWCONV2D */
+    double eps;                     /* norms, linear attention, L2NORM */
+    int groups;                     /* GROUPNORM */
+    int heads;                      /* ATTENTION */
+    mf_attention attention;
+    int axis;                       /* CONCAT, SLICE */
+    int64_t begin, end;             /* SLICE */
+    int level_count;                /* PYRAMID_POOL */
+    int levels[MF_MAX_LEVELS][2];   /* rows, columns */
+} mf_attrs;
+
+/* What is known of an operand before there is data. */
+typedef struct mf_operand {
+    mf_dtype dtype;
+    int ndim; /* -1: an absent optional input */
+    int64_t dim[MF_MAX_DIMS];
+    int constant; /* 1: known when the kernel is prepared and the same in every run: may be packed */
+} mf_operand;
+
+typedef struct mf_op {
+    mf_op_kind kind;
+    mf_attrs attrs;
+    int input_count;
+    mf_operand input[MF_MAX_INPUTS];
+    mf_operand output;
+} mf_op;
+
+/* Slots of the inputs of products and norms. */
+enum {
+    MF_IN_X = 0,
+    MF_IN_W = 1,
+    MF_IN_BIAS = 2,
+    MF_IN_SCALE = 3,    /* MATMUL, CONV2D */
+    MF_IN_RESIDUAL = 4, /* MATMUL, CONV2D */
+    MF_IN_GAMMA = 3,    /* DWCONV2D */
+    MF_IN_BETA = 4      /* DWCONV2D */
+};
+
+static inline int mf_operand_present(const mf_operand *o) {
+    return o->ndim >= 0;
+}
+
+static inline int64_t mf_operand_count(const mf_operand *o) {
+    int64_t n = 1;
+    for (int i = 0; i < o->ndim; i++)
+        n *= o->dim[i];
+    return o->ndim < 0 ? 0 : n;
+}
+
+/* Rows of a [rows, C] view of an operand whose last dimension is C. */
+static inline int64_t mf_operand_rows(const mf_operand *o) {
+    int64_t n = 1;
+    for (int i = 0; i + 1 < o->ndim; i++)
+        n *= o->dim[i];
+    return n;
+}
+
+static inline int64_t mf_operand_last(const mf_operand *o) {
+    return o->ndim > 0 ? o->dim[o->ndim - 1] : 1;
+}
+
+static inline size_t mf_dtype_size(mf_dtype t) {
+    static const unsigned char size[MF_DTYPE_COUNT] = {4, 8, 2, 2, 1, 1, 2, 4, 8, 1};
+    return (unsigned)t < MF_DTYPE_COUNT ? size[t] : 0;
+}
+
+#endif
