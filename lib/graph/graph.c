@@ -158,6 +158,7 @@ mf_value mf_graph_folded(mf_graph *g, mf_fold fold, const mf_value *source, doub
     }
     if (v >= 0) {
         g->tensor[v].fold = fold;
+        g->tensor[v].dtype = g->tensor[source[fold == MF_FOLD_LN_BIAS ? 1 : 0]].dtype;
         g->tensor[v].eps = eps;
         for (int i = 0; i < MF_FOLD_SOURCES; i++)
             g->tensor[v].source[i] = source[i];
