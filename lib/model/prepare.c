@@ -91,8 +91,8 @@ static mfrgn_status check_sources(const maker *m, mf_value v) {
 static void let_go(const maker *m, mf_value v) {
     const mf_tensor *t = &m->g->tensor[v];
     if (t->parameter >= 0 && m->session->model->weights) {
-        const mf_parameter *p = &m->session->model->parameters.item[t->parameter];
-        mf_file_let_go(p->stored.data, mf_parameter_elements(p) * mf_dtype_size(p->stored.dtype));
+        const mf_weights *weights = m->session->model->weights;
+        mf_weights_let_go(weights, mf_weights_find(weights, m->session->model->parameters.item[t->parameter].name));
     }
     for (int i = 0; t->fold && i < MF_FOLD_SOURCES; i++)
         if (t->source[i] >= 0)
