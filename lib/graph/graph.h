@@ -110,7 +110,6 @@ void mf_graph_op(const mf_graph *g, const mf_node *node, mf_op *op);
 double mf_op_flops(const mf_op *op);
 const char *mf_op_name(mf_op_kind kind);
 const char *mf_act_name(mf_act act);
-const char *mf_dtype_name(mf_dtype dtype);
 
 /* ---- lib/graph/print.c ---- */
 typedef int (*mf_write)(void *user, const char *text, size_t length);

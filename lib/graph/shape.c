@@ -17,12 +17,6 @@ const char *mf_act_name(mf_act act) {
     return (unsigned)act < MF_ACT_COUNT ? name[act] : "unknown";
 }
 
-const char *mf_dtype_name(mf_dtype dtype) {
-    static const char *const name[MF_DTYPE_COUNT] = {"f32", "f64", "f16", "bf16", "u8", "i8", "i16", "i32", "i64",
-                                                     "bool"};
-    return (unsigned)dtype < MF_DTYPE_COUNT ? name[dtype] : "unknown";
-}
-
 typedef struct check {
     mf_op *op;
     char *text;

@@ -45,7 +45,6 @@ mfrgn_status mf_pth_read_legacy(mf_reader *r);
 int mf_weight_bytes(mf_dtype dtype, int ndim, const int64_t *dim, size_t *bytes);
 /* "F32 [2, 3]" for messages; returns `text`. */
 const char *mf_weight_describe(char *text, size_t size, mf_dtype dtype, int ndim, const int64_t *dim);
-const char *mf_dtype_name(mf_dtype dtype); /* as safetensors has it */
 
 /* Sorts in place.  qsort() of some C libraries allocates memory. */
 void mf_sort(void *items, size_t count, size_t size, int (*compare)(const void *, const void *));

@@ -20,7 +20,7 @@ static int declare(mf_net *net, const char *name, mf_shape shape, int learnt, mf
     if (net->g->status != MFRGN_OK)
         return -1;
     mf_parameter p = {.ndim = shape.ndim, .learnt = learnt, .init = init, .stored = {MF_F32, NULL}};
-    snprintf(p.name, sizeof(p.name), "%s", name);
+    memcpy(p.name, name, strlen(name) + 1); /* the caller has measured it */
     memcpy(p.dim, shape.dim, sizeof(p.dim));
     table->item[table->count] = p;
     return (int)table->count++;
