@@ -1,6 +1,6 @@
 #include "io/pickle.h"
 
-enum { PICKLE_MAX = 64 << 20 }; /* bytes; values take some 40 times the room of the shortest opcodes */
+enum { PICKLE_MAX = 32 << 20 }; /* bytes; values take some 40 times the room of the shortest opcodes */
 
 typedef enum callable { ORDERED_DICT, REBUILD_TENSOR, REBUILD_PARAMETER, SIZE, STORAGE_CLASS } callable;
 

@@ -33,7 +33,7 @@ static mfrgn_status find_end(const mf_reader *r, size_t *at) {
 }
 
 static mfrgn_status read_end(const mf_reader *r, directory *d) {
-    size_t at;
+    size_t at = 0;
     MF_TRY(find_end(r, &at));
     const unsigned char *end = r->data + at;
     *d = (directory){mf_le32(end + 16), mf_le32(end + 12), mf_le16(end + 10),

@@ -398,10 +398,10 @@ START_TEST(every_bit) {
     for (size_t bit = 0; bit < 8 * b.size; bit++) {
         b.data[bit / 8] ^= (unsigned char)(1 << bit % 8);
         mfrgn_status status = load_blob(context, b.data, b.size);
-        ck_assert_msg(status == MFRGN_OK || status == MFRGN_ERROR_FORMAT || status == MFRGN_ERROR_UNSUPPORTED,
-                      "bit %zu: status %d", bit, status);
+        int expected = status == MFRGN_OK || status == MFRGN_ERROR_FORMAT || status == MFRGN_ERROR_UNSUPPORTED;
+        if (!expected || c.live != before) /* ck_assert() is slow a hundred thousand times */
+            ck_abort_msg("bit %zu: status %d, %zu blocks of memory left", bit, status, c.live - before);
         b.data[bit / 8] ^= (unsigned char)(1 << bit % 8);
-        ck_assert_uint_eq(c.live, before);
     }
     ck_assert_uint_lt(c.largest, 100000);
     free(b.data);
