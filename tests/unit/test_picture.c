@@ -383,6 +383,16 @@ START_TEST(hostile_sizes) {
 }
 END_TEST
 
+START_TEST(png_chunk_that_is_not_known) {
+    unsigned char copy[sizeof(png_exif6)];
+    memcpy(copy, png_exif6, sizeof(copy));
+    ck_assert_mem_eq(copy + 37, "eXIf", 4);
+    copy[37] = 'E'; /* a capital: a reader must know it */
+    put32(copy + 41 + copy[36], crc(copy + 37, 4 + (size_t)copy[36]));
+    refuse(copy, sizeof(copy), "a chunk that PNG does not have");
+}
+END_TEST
+
 START_TEST(no_memory) {
     for (int left = 0; left < 8; left++) {
         mfrgn_bitmap *bitmap = NULL;
@@ -448,6 +458,7 @@ int main(void) {
     tcase_add_loop_test(t, cut_anywhere, 0, MF_COUNT(files));
     tcase_add_loop_test(t, flipped_bits, 0, MF_COUNT(files));
     tcase_add_test(t, hostile_sizes);
+    tcase_add_test(t, png_chunk_that_is_not_known);
     tcase_add_test(t, no_memory);
     tcase_add_test(t, files_on_disk);
     suite_add_tcase(s, t);
