@@ -66,25 +66,23 @@ static inline void mf_dnn_md_destroy(mf_dnn_md *d) {
     memset(d, 0, sizeof(*d));
 }
 
-static inline uint64_t mf_dnn_hash(uint64_t h, const void *data, size_t bytes) {
-    const unsigned char *p = data;
-    while (bytes--)
-        h = (h ^ *p++) * 1099511628211u;
-    return h;
-}
+/* All that a blocked layout consists of. */
+typedef struct mf_dnn_layout {
+    int64_t ndims, blocks;
+    dnnl_dims_t dims, padded, strides;
+    dnnl_dims_t block, index; /* of the inner blocks: size, dimension */
+    uint64_t bytes;
+} mf_dnn_layout;
 
-/* A hash of the layout (FNV-1a over all that a blocked layout consists of), or 0: not a blocked layout, which has
- * parts that cannot be asked for. */
-static inline uint64_t mf_dnn_md_hash(mf_dnn_md_ref d) {
-    uint64_t h = 14695981039346656037u;
-    size_t size = dnnl_memory_desc_get_size(d);
+/* 1: it is a blocked layout.  No byte of *l is left unset, so layouts compare and hash as bytes. */
+static inline int mf_dnn_md_layout(mf_dnn_md_ref d, mf_dnn_layout *l) {
+    memset(l, 0, sizeof(*l));
+    l->bytes = dnnl_memory_desc_get_size(d);
 #if DNNL_VERSION_MAJOR >= 3
     dnnl_format_kind_t kind = dnnl_format_kind_undef;
-    dnnl_data_type_t type = dnnl_data_type_undef;
     int32_t ndims = 0, blocks = 0;
     dnnl_dims_t *dims = NULL, *padded = NULL, *strides = NULL, *block = NULL, *index = NULL;
     if (dnnl_memory_desc_query(d, dnnl_query_format_kind, &kind) != dnnl_success || kind != dnnl_blocked ||
-        dnnl_memory_desc_query(d, dnnl_query_data_type, &type) != dnnl_success ||
         dnnl_memory_desc_query(d, dnnl_query_ndims_s32, &ndims) != dnnl_success ||
         dnnl_memory_desc_query(d, dnnl_query_dims, &dims) != dnnl_success ||
         dnnl_memory_desc_query(d, dnnl_query_padded_dims, &padded) != dnnl_success ||
@@ -93,27 +91,24 @@ static inline uint64_t mf_dnn_md_hash(mf_dnn_md_ref d) {
         dnnl_memory_desc_query(d, dnnl_query_inner_blks, &block) != dnnl_success ||
         dnnl_memory_desc_query(d, dnnl_query_inner_idxs, &index) != dnnl_success)
         return 0;
-    size_t n = (size_t)ndims * sizeof(**dims), inner = (size_t)blocks * sizeof(**dims);
-    h = mf_dnn_hash(h, *dims, n);
-    h = mf_dnn_hash(h, *padded, n);
-    h = mf_dnn_hash(h, *strides, n);
-    h = mf_dnn_hash(h, *block, inner);
-    h = mf_dnn_hash(h, *index, inner);
 #else
     if (d->format_kind != dnnl_blocked)
         return 0;
-    const dnnl_blocking_desc_t *b = &d->format_desc.blocking;
-    dnnl_data_type_t type = d->data_type;
-    size_t n = (size_t)d->ndims * sizeof(d->dims[0]), inner = (size_t)b->inner_nblks * sizeof(d->dims[0]);
-    h = mf_dnn_hash(h, d->dims, n);
-    h = mf_dnn_hash(h, d->padded_dims, n);
-    h = mf_dnn_hash(h, b->strides, n);
-    h = mf_dnn_hash(h, b->inner_blks, inner);
-    h = mf_dnn_hash(h, b->inner_idxs, inner);
+    int ndims = d->ndims, blocks = d->format_desc.blocking.inner_nblks;
+    const dnnl_dims_t *dims = &d->dims, *padded = &d->padded_dims, *strides = &d->format_desc.blocking.strides;
+    const dnnl_dims_t *block = &d->format_desc.blocking.inner_blks, *index = &d->format_desc.blocking.inner_idxs;
 #endif
-    h = mf_dnn_hash(h, &type, sizeof(type));
-    h = mf_dnn_hash(h, &size, sizeof(size));
-    return h ? h : 1;
+    size_t outer = (size_t)ndims * sizeof(dnnl_dim_t), inner = (size_t)blocks * sizeof(dnnl_dim_t);
+    l->ndims = ndims;
+    l->blocks = blocks;
+    memcpy(l->dims, *dims, outer);
+    memcpy(l->padded, *padded, outer);
+    memcpy(l->strides, *strides, outer);
+    if (inner) {
+        memcpy(l->block, *block, inner);
+        memcpy(l->index, *index, inner);
+    }
+    return 1;
 }
 
 /* The descriptor's own: valid as long as pd. */

@@ -32,10 +32,10 @@ struct mf_plan {
     mf_plan_key key;
     dnnl_primitive_desc_t pd;
     dnnl_primitive_t primitive;
-    dnnl_primitive_t reorder; /* made by the first pack */
+    dnnl_primitive_t reorder; /* of the weights: made by the first pack */
     dnnl_memory_t src, weights, bias, dst, scratch, plain;
-    size_t scratch_bytes, weight_bytes;
-    uint64_t weight_key;
+    size_t scratch_bytes;
+    mf_dnn_layout layout; /* of the weights */
 };
 
 static mf_status fail(const mf_stream *s, const mf_plan_key *k, const char *call, dnnl_status_t status) {
@@ -134,8 +134,21 @@ static dnnl_status_t make_pd(const mf_stream *s, const mf_plan_key *k, dnnl_prim
     return r;
 }
 
-static uint64_t layout(const_dnnl_primitive_desc_t pd) {
-    return mf_dnn_md_hash(mf_dnn_pd_md(pd, dnnl_query_weights_md));
+static int layout_of(const_dnnl_primitive_desc_t pd, mf_dnn_layout *l) {
+    return mf_dnn_md_layout(mf_dnn_pd_md(pd, dnnl_query_weights_md), l);
+}
+
+static int has_layout(const_dnnl_primitive_desc_t pd, const mf_dnn_layout *wanted) {
+    mf_dnn_layout l;
+    return layout_of(pd, &l) && memcmp(&l, wanted, sizeof(l)) == 0;
+}
+
+static uint64_t layout_key(const mf_dnn_layout *layout) {
+    const unsigned char *p = (const unsigned char *)layout;
+    uint64_t h = 14695981039346656037u; /* FNV-1a */
+    for (size_t i = 0; i < sizeof(*layout); i++)
+        h = (h ^ p[i]) * 1099511628211u;
+    return h;
 }
 
 /* The descriptor of a product whose weights have the layout that CANONICAL_ROWS rows get, or else the first one. */
@@ -150,15 +163,16 @@ static dnnl_status_t make_product_pd(const mf_stream *s, const mf_op *op, const 
     other.conv.src[3] = other.conv.dst[3] = CANONICAL_ROWS;
     if (make_pd(s, &other, &trial) != dnnl_success)
         return r;
-    uint64_t wanted = layout(trial);
+    mf_dnn_layout wanted;
+    int blocked = layout_of(trial, &wanted);
     dnnl_primitive_desc_destroy(trial);
-    for (int64_t images = 2; images <= MAX_CUT && layout(*pd) != wanted; images++) {
+    for (int64_t images = 2; images <= MAX_CUT && blocked && !has_layout(*pd, &wanted); images++) {
         if (rows % images)
             continue;
         matmul_conv(op, images, &other.conv);
         if (make_pd(s, &other, &trial) != dnnl_success)
             continue;
-        if (layout(trial) == wanted) {
+        if (has_layout(trial, &wanted)) {
             dnnl_primitive_desc_destroy(*pd);
             *pd = trial;
         } else {
@@ -187,10 +201,8 @@ static dnnl_status_t plan_fill(const mf_stream *s, mf_plan *p, const char **call
     dnnl_engine_t engine = s->device->engine;
     mf_dnn_md_ref weights = mf_dnn_pd_md(p->pd, dnnl_query_weights_md);
     mf_dnn_md_ref scratch = mf_dnn_pd_md(p->pd, dnnl_query_scratchpad_md);
-    mf_dnn_md bias = {0}, plain = {0};
+    mf_dnn_md bias = {0};
     const dnnl_dims_t outputs = {p->key.conv.dst[1]};
-    p->weight_key = layout(p->pd);
-    p->weight_bytes = dnnl_memory_desc_get_size(weights);
     p->scratch_bytes = dnnl_memory_desc_get_size(scratch);
     *call = "dnnl_primitive_create";
     dnnl_status_t r = dnnl_primitive_create(&p->primitive, p->pd);
@@ -208,13 +220,7 @@ static dnnl_status_t plan_fill(const mf_stream *s, mf_plan *p, const char **call
         r = mf_dnn_md_create(&bias, 1, outputs, dnnl_a);
     if (r == dnnl_success)
         r = dnnl_memory_create(&p->bias, mf_dnn_md_get(&bias), engine, DNNL_MEMORY_NONE);
-    if (r == dnnl_success)
-        r = mf_dnn_md_create(&plain, p->key.conv.groups ? 5 : 4, p->key.conv.weights,
-                             p->key.conv.groups ? dnnl_goihw : dnnl_oihw);
-    if (r == dnnl_success)
-        r = dnnl_memory_create(&p->plain, mf_dnn_md_get(&plain), engine, DNNL_MEMORY_NONE);
     mf_dnn_md_destroy(&bias);
-    mf_dnn_md_destroy(&plain);
     return r;
 }
 
@@ -235,7 +241,7 @@ static int plan_get(mf_stream *s, const mf_op *op, const mf_plan_key *key, mf_pl
     const char *call = "convolution primitive descriptor";
     dnnl_status_t r = op->kind == MF_OP_MATMUL ? make_product_pd(s, op, key, &p->pd) : make_pd(s, key, &p->pd);
     if (r == dnnl_success)
-        r = layout(p->pd) ? plan_fill(s, p, &call) : dnnl_unimplemented;
+        r = layout_of(p->pd, &p->layout) ? plan_fill(s, p, &call) : dnnl_unimplemented;
     if (r != dnnl_success) {
         plan_free(p, host);
         return r == dnnl_unimplemented || r == dnnl_invalid_arguments ? MF_PRODUCT_NONE : fail(s, key, call, r);
@@ -269,8 +275,8 @@ int mf_product_prepare(mf_stream *s, const mf_op *op, mf_product *product, mf_ke
     product->output_bytes = (size_t)mf_operand_count(&op->output) * sizeof(float);
     memset(info, 0, sizeof(*info));
     info->scratch_bytes = product->plan->scratch_bytes;
-    info->pack_bytes[MF_IN_W] = product->plan->weight_bytes;
-    info->pack_key[MF_IN_W] = product->plan->weight_key;
+    info->pack_bytes[MF_IN_W] = (size_t)product->plan->layout.bytes;
+    info->pack_key[MF_IN_W] = layout_key(&product->plan->layout);
     return 0;
 }
 
@@ -289,8 +295,10 @@ static dnnl_status_t reorder_create(const mf_stream *s, mf_plan *p) {
     dnnl_primitive_desc_t pd = NULL;
     dnnl_engine_t engine = s->device->engine;
     mf_dnn_md plain = {0};
-    dnnl_status_t r = mf_dnn_md_create(&plain, p->key.conv.groups ? 5 : 4, p->key.conv.weights,
-                                       p->key.conv.groups ? dnnl_goihw : dnnl_oihw);
+    int groups = p->key.conv.groups;
+    dnnl_status_t r = mf_dnn_md_create(&plain, groups ? 5 : 4, p->key.conv.weights, groups ? dnnl_goihw : dnnl_oihw);
+    if (r == dnnl_success && !p->plain)
+        r = dnnl_memory_create(&p->plain, mf_dnn_md_get(&plain), engine, DNNL_MEMORY_NONE);
     if (r == dnnl_success)
         r = dnnl_reorder_primitive_desc_create(&pd, mf_dnn_md_get(&plain), engine,
                                                mf_dnn_pd_md(p->pd, dnnl_query_weights_md), engine, NULL);
@@ -305,7 +313,6 @@ static dnnl_status_t reorder_create(const mf_stream *s, mf_plan *p) {
 mf_status mf_product_pack(mf_product *product, const void *plain, void *packed) {
     mf_stream *s = product->stream;
     mf_plan *p = product->plan;
-    const char *call = "reorder of the weights";
     int before = mf_stream_enter(s);
     dnnl_status_t r = p->reorder ? dnnl_success : reorder_create(s, p);
     if (r == dnnl_success)
@@ -319,7 +326,7 @@ mf_status mf_product_pack(mf_product *product, const void *plain, void *packed) 
     if (r == dnnl_success)
         r = dnnl_stream_wait(s->stream);
     mf_stream_leave(s, before);
-    return r == dnnl_success ? 0 : fail(s, &p->key, call, r);
+    return r == dnnl_success ? 0 : fail(s, &p->key, "reorder of the weights", r);
 }
 
 typedef struct mf_copy {
