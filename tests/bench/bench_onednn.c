@@ -1,9 +1,11 @@
 /* oneDNN against the common CPU kernels, shape by shape, in one run: the figures behind backends/onednn/rules.c.
  *
- *   bench_onednn [-t threads] [-s seconds a shape] [-c] [section ..]     sections: gemm batch head conv dw create
+ *   bench_onednn [-t threads] [-s seconds a shape] [-i isa] [-p] [-c] [section ..]
  *
- * Both kernels run on the same OpenMP threads of one stream, in turns; the figure is the fastest run of each.
- * -c compares both with `ref` too (slow).  DNNL_MAX_CPU_ISA=AVX2 restricts oneDNN (not the common kernels). */
+ * Sections: create gemm batch head conv dw.  Both kernels run on the same OpenMP threads of one stream, in turns; the
+ * figure is the fastest run of each.  -i: the instruction set of the common kernels (avx512, avx2, portable); oneDNN's:
+ * DNNL_MAX_CPU_ISA=AVX2.  -p: processor time, for one thread on a machine that is busy.  -c compares both with `ref`.
+ */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,9 +23,11 @@ static int compare_with_ref;
 static mf_device *device, *ref_device;
 static mf_stream *stream, *ref_stream;
 
+static clockid_t clock_used = CLOCK_MONOTONIC;
+
 static double now(void) {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(clock_used, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
@@ -421,12 +425,17 @@ static void create(void) {
 
 int main(int argc, char **argv) {
     static const char *const sections[] = {"create", "gemm", "batch", "head", "conv", "dw"};
+    const char *isa = NULL;
     int threads = 2, wanted[6] = {0}, any = 0;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "-t") == 0 && i + 1 < argc)
             threads = atoi(argv[++i]);
         else if (strcmp(argv[i], "-s") == 0 && i + 1 < argc)
             seconds_per_shape = atof(argv[++i]);
+        else if (strcmp(argv[i], "-i") == 0 && i + 1 < argc)
+            isa = argv[++i];
+        else if (strcmp(argv[i], "-p") == 0)
+            clock_used = CLOCK_THREAD_CPUTIME_ID;
         else if (strcmp(argv[i], "-c") == 0)
             compare_with_ref = 1;
         for (int j = 0; j < 6; j++)
@@ -441,7 +450,10 @@ int main(int argc, char **argv) {
     if (compare_with_ref && (mf_backend_ref_table()->open(&host, &ref_device) ||
                              mf_backend_ref_table()->stream_open(ref_device, &params, &ref_stream)))
         return 1;
-    printf("%s; %d threads; opened in %.2f ms\n", table->describe(device), threads, (now() - start) * 1e3);
+    if (isa && !mf_cpu_use(&stream->cpu, isa))
+        return fprintf(stderr, "no %s here\n", isa), 1;
+    printf("%s; common kernels %s; %d threads; opened in %.2f ms\n", table->describe(device),
+           mf_cpu_isa_name(&stream->cpu), threads, (now() - start) * 1e3);
     table->stream_begin(stream);
     for (int j = 0; j < 6; j++) {
         if (any && !wanted[j])
