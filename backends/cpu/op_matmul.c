@@ -30,12 +30,10 @@ static mf_status prepare(mf_cpu_kernel *k) {
     if (op->attrs.ta) {
         g->k = a->ndim > 1 ? a->dim[a->ndim - 2] : 1;
         k->batch = g->k && g->m ? mf_operand_count(a) / (g->k * g->m) : 1;
-        g->rs = 1;
-        g->cs = g->m;
     } else {
         g->k = mf_operand_last(a);
-        g->rs = g->k;
-        }
+    }
+    g->rs = g->k;
     g->ldc = g->n;
     g->btype = w->dtype;
     g->act = op->attrs.act;
