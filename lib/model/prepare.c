@@ -244,12 +244,11 @@ static mfrgn_status plan_steps(mfrgn_session *s, mf_view_plan *plan, mf_kernel_i
 }
 
 static mfrgn_status plan_graph(mfrgn_session *s, mfrgn_view view, mf_view_plan *plan) {
-    plan->graph = mf_network_build(s->context, s->model->config, &s->model->parameters, view, s->batch);
-    if (!plan->graph)
-        return MFRGN_ERROR_INTERNAL;
+    MF_TRY(mf_network_build(s->context, s->model->config, &s->model->parameters, view, s->batch, &plan->graph));
     plan->graph->keep_taps = s->keep_taps;
     assign_types(s, plan->graph);
-    MF_TRY(mf_graph_optimise(plan->graph, &(mf_target){supports, s}));
+    if (!s->no_passes)
+        MF_TRY(mf_graph_optimise(plan->graph, &(mf_target){supports, s}));
     size_t n = plan->step_count = plan->graph->node_count;
     plan->step = mf_calloc(s->context, n, sizeof(*plan->step));
     plan->packed = mf_calloc(s->context, n * MF_MAX_INPUTS, sizeof(*plan->packed));
