@@ -274,6 +274,7 @@ int mf_product_prepare(mf_stream *s, const mf_op *op, mf_product *product, mf_ke
     product->has_residual = key.sum;
     product->output_bytes = (size_t)mf_operand_count(&op->output) * sizeof(float);
     memset(info, 0, sizeof(*info));
+    info->residual_in_place = 1;
     info->scratch_bytes = product->plan->scratch_bytes;
     info->pack_bytes[MF_IN_W] = (size_t)product->plan->layout.bytes;
     info->pack_key[MF_IN_W] = layout_key(&product->plan->layout);

@@ -48,7 +48,7 @@ static size_t bytes_of(const mf_graph *g, mf_value v) {
 
 /* Runs the plan with numbers in place of values: each element holds the value that it is meant to be.  Views hold
  * their source's number. */
-static void simulate(const mf_graph *g, const mf_plan *plan, const size_t *scratch) {
+static void simulate(const mf_graph *g, const mf_plan *plan, const mf_need *need) {
     int64_t *arena = malloc(plan->arena_bytes);
     memset(arena, 0xff, plan->arena_bytes);
     int64_t *in = (int64_t *)((char *)arena + plan->offset[g->input]);
@@ -88,7 +88,7 @@ static void simulate(const mf_graph *g, const mf_plan *plan, const size_t *scrat
             for (size_t o = 0; o < outer; o++)
                 memcpy((char *)made + o * to, (char *)meaning[n->input[0]] + o * from + skip, to);
         }
-        memset((char *)arena + plan->scratch_offset[k], 0x5a, scratch[k]);
+        memset((char *)arena + plan->scratch_offset[k], 0x5a, need[k].scratch_bytes);
         memcpy((char *)arena + plan->offset[n->output], made, bytes);
         meaning[n->output] = made;
     }
@@ -103,15 +103,16 @@ START_TEST(plan_overlaps_nothing) {
     for (int64_t batch = 1; batch <= 3; batch += 2) {
         mf_graph *g;
         OK(mf_network_build(context, config, &table, (mfrgn_view)(_i / 12), batch, &g));
-        size_t scratch[2048], sum = 0;
-        ck_assert_uint_lt(g->node_count, MF_COUNT(scratch));
+        mf_need need[2048];
+        size_t sum = 0;
+        ck_assert_uint_lt(g->node_count, MF_COUNT(need));
         for (size_t i = 0; i < g->node_count; i++) {
-            scratch[i] = g->node[i].kind == MF_OP_RESHAPE ? 0 : 64;
+            need[i] = (mf_need){g->node[i].kind == MF_OP_RESHAPE ? 0 : 64, 1};
             sum += bytes_of(g, g->node[i].output);
         }
         mf_plan *plan;
-        OK(mf_plan_create(g, MF_F64, scratch, &plan));
-        simulate(g, plan, scratch);
+        OK(mf_plan_create(g, MF_F64, need, &plan));
+        simulate(g, plan, need);
         ck_assert_uint_lt(plan->arena_bytes, sum / 3); /* it does share memory */
         mf_plan_free(plan);
         mf_graph_free(g);
