@@ -202,7 +202,7 @@ static mfrgn_model *make_model(selftest *test, const mfrgn_config *config, uint6
         return NULL;
     }
     if (test->dtype_given) {
-        mfrgn_model *stored = tool_restore(test->context, model, test->dtype, NULL);
+        mfrgn_model *stored = tool_restore(test->context, model, test->dtype);
         mfrgn_model_free(model);
         if (!stored)
             fail(result, "the weights could not be stored and loaded");
