@@ -1,48 +1,47 @@
 /* Which operations oneDNN computes, and which the common kernels, though both could.
  *
  * Only the instruction set and the shape decide, never a measurement at run time: the same session computes the same
- * bits every time.  Figures: time of the common kernel / time of oneDNN (above 1: oneDNN is faster) of
+ * bits every time.  Figures: time of the common kernel / time of oneDNN (above 1: oneDNN is faster).
  *
- *     bench_onednn -t 1 -p                                      AVX-512; DNNL_MAX_CPU_ISA=AVX2 .. -i avx2: AVX2
+ *     bench_onednn -t 1 -p                                 DNNL_MAX_CPU_ISA=AVX2 bench_onednn -i avx2 -t 1 -p
  *
- * on a Sapphire Rapids core shared with others (processor time, fastest of many runs; +- 0.04).  Peak of one core about
- * 185 GFLOP/s (AVX-512) and 120 (AVX2).  In brackets oneDNN's GFLOP/s on 2 quiet cores.
+ * Two cores of a Sapphire Rapids that others used too: one thread, processor time, fastest of many runs, +- 0.05.  In
+ * brackets: 2 threads, clock time, in a quiet minute.
  *
- *                                        AVX-512: 2.6.3        3.2           AVX2: 2.6.3      3.2
- *     4096 x 128 -> 512 GELU             0.87-0.90 (268)   0.91-0.97 (306)     0.97 (189)   0.98 (169)
- *     1024 x 256 -> 1024 GELU            0.85-0.88 (312)   0.90-0.96 (346)     1.02 (221)   0.99 (187)
- *     256 x 512 -> 2048 GELU             0.95-1.02 (345)   1.00-1.07 (352)     0.99 (234)   0.99 (203)
- *     64 x 1024 -> 4096 GELU             1.05-1.11 (334)   1.04-1.17 (344)     1.23 (225)   1.10 (213)
- *     batch 8 of these four              0.94-0.96         0.98-1.02           1.10
- *                                        0.97-1.00         0.99-1.02           1.08
- *                                        0.95-0.97         0.95-1.00           1.03
- *                                        1.14-1.15         1.15-1.20           1.22
- *     96 .. 384 inputs, GELU             0.85-0.98         0.91-0.99
- *     4096 x 512 -> 128 residual         1.01 (369)        1.04 (381)          1.04 (238)   0.98 (217)
- *     1024 x 1024 -> 256 residual        1.05 (367)        1.04 (390)          1.08 (248)   0.93 (221)
- *     256 x 2048 -> 512 residual         1.09 (384)        1.06 (377)          1.08 (247)   0.94 (219)
- *     64 x 4096 -> 1024 residual         1.07 (348)        1.05 (339)          1.15 (232)   1.02 (215)
- *     batch 8 of these four              1.03-1.08         1.02-1.08           1.02-1.15
- *     head: 958 x 128 -> 128, 1024       1.00, 1.03        1.02, 1.05          1.06, 1.16
- *     1 x 1024 -> 256; 8 x 1024 -> 1024  0.67; 1.34        0.66; 1.35          1.39; 1.10
- *     stem 4x4s4                         1.51 (361)        1.48 (374)          1.53 (217)
- *     2x2s2 128, 256, 512 inputs         1.04 1.17 1.42    1.05 1.09 1.40      0.81 0.92 0.96
- *     3x3 64; 256; s2                    1.18 1.47 1.10    1.16 1.42 1.12      1.09 1.19 0.99
- *     7x7s2 3 -> 64; 1x1s2; 5x1          1.40 1.08 1.11    1.37 1.07 1.11      1.36 1.05 1.07
- *     depthwise 7x7 + norm, 4 stages     0.75 0.78 0.73 0.65                   1.09 1.17 1.24 1.51
+ *                                   AVX-512: 2.6.3              3.2                     AVX2: 2.6.3
+ *     4096 x 128 -> 512 GELU        0.81 (0.80)                 0.90                    1.05
+ *     1024 x 256 -> 1024 GELU       0.89 (0.88)                 0.91                    1.00
+ *     256 x 512 -> 2048 GELU        0.92 (0.92)                 0.87                    1.02
+ *     64 x 1024 -> 4096 GELU        0.85 (0.92)                 0.82                    1.23
+ *     the same, batch 8             0.89 0.88 0.87 0.99         1.01 0.96 0.90 1.04     1.10 1.12 1.04 1.18
+ *     4096 x 512 -> 128 residual    0.97 (0.99)                 0.99                    0.95
+ *     1024 x 1024 -> 256 residual   1.00 (1.00)                 1.00                    1.08
+ *     256 x 2048 -> 512 residual    0.95 (1.00)                 0.94                    1.09
+ *     64 x 4096 -> 1024 residual    0.86 (0.91)                 0.81                    1.07
+ *     the same, batch 8             1.00 1.02 0.98 0.98         0.98 1.04 0.97 0.97     0.98 1.09 1.15 1.12
+ *     widths 96 .. 768, GELU        0.78 0.87 0.89 0.93         0.85 0.96 0.92 0.90
+ *     widths 96 .. 768, residual    1.04 1.01 0.99 0.93         1.04 1.02 0.95 0.85
+ *     958 x 128 -> 128, 1024        0.99 0.93                   1.00 0.95               1.04 1.12
+ *     stem 4x4s4; batch 8           1.42 1.35                   1.51 1.30               1.31 1.53
+ *     2x2s2 of 128, 256, 512        1.01 1.00 1.08 (1.05 1.14 0.93) 1.01 1.00 0.89      0.77 0.88 0.90
+ *     3x3 of 64; of 256; stride 2   1.14 1.16 1.12 (1.13 1.38 1.15) 1.15 1.16 1.10      1.14 1.14 0.96
+ *     7x7s2 of 3; 5x1; 1x1s2        1.40 1.08 1.01 (1.45 1.12 1.03) 1.33 1.08 1.00      1.33 1.09 1.03
+ *     depthwise 7x7 and norm, 4 stages of one image; oneDNN, then the common norm:
+ *                                   0.77 0.75 0.70 0.70         -                       1.07 1.22 1.33 1.58
  *
- * The columns of 3.2 with AVX2 are of its first choice, brgconv_1x1; product.c asks for jit_1x1, which is 4 to 15 %
- * faster.
+ * oneDNN reaches 350 to 390 of about 390 GFLOP/s on both cores when they are quiet (AVX-512, without GELU, which costs
+ * 2.6.3 up to a quarter), so the common kernels could not win by much; they do by a cheaper GELU and by fetching
+ * weights ahead.  With AVX2 3.x prefers brgconv_1x1 (the common kernels' speed); product.c asks for jit_1x1, as 2.6.3
+ * has it, which is 4 to 15 % faster.
  *
- * Rule.  oneDNN computes convolutions and products with constant f32 weights, but not
- *   - below 2 MFLOP: making the primitive costs 0.3 to 3 ms, and the gain is microseconds;
- *   - a product with GELU and fewer than 512 inputs, with AVX-512: its GELU costs more than the common kernels';
- *   - a patch convolution (stride = kernel, no padding) of 16 channels or more, with AVX2: the gather and GEMM of the
- *     common kernels wins;
- *   - depthwise convolutions: with AVX-512 the common kernel wins, and has the norm in it; with AVX2 oneDNN's jit_dw
- * and then the common norm would save 0.5 % of an embedding, and on 3.2 (brdgmm_dw) nothing;
- *   - weights stored in 16 bits, a scale, a sigmoid: the post-ops and kernels for these are not here;
- *   - on any other instruction set (SSE4.1; oneDNN's Arm kernels are not measured). */
+ * Rule.  oneDNN computes what has constant f32 weights, 2 MFLOP or more and no scale or sigmoid, of
+ *   - convolutions other than products (1x1) and patches (stride = kernel, no padding; but of fewer than 16 channels,
+ *     the stem, they are oneDNN's);
+ *   - with AVX2, products as well.
+ * Below 2 MFLOP making the primitive (0.3 to 3 ms, once a process) outweighs the gain.  Depthwise convolutions stay
+ * with the common kernels, which have the norm in them, with AVX2 too: oneDNN's jit_dw would save 0.5 % of an embedding
+ * there, and 3.2 (brdgmm_dw) nothing.  On any other instruction set oneDNN computes nothing: SSE4.1 is not worth it,
+ * and its Arm kernels are not measured. */
 #include "backends/onednn/onednn.h"
 
 /* oneDNN's own view of the machine, DNNL_MAX_CPU_ISA included: the rule is about its kernels. */
@@ -104,6 +103,7 @@ static double flops(const mf_op *op) {
     return 2.0 * (double)mf_operand_count(&op->output) * (double)mf_operand_count(w) / (double)w->dim[0];
 }
 
+/* Stride = kernel and no padding: patches, and 1x1 convolutions, which are products. */
 static int is_patches(const mf_op *op) {
     const mf_attrs *a = &op->attrs;
     const int64_t *w = op->input[MF_IN_W].dim;
@@ -111,9 +111,10 @@ static int is_patches(const mf_op *op) {
 }
 
 int mf_onednn_takes(mf_isa isa, const mf_op *op) {
-    if (isa == MF_ISA_OTHER || !mf_onednn_able(op) || op->kind == MF_OP_DWCONV2D || flops(op) < 2e6)
+    const int64_t *w = op->input[MF_IN_W].dim;
+    if (isa == MF_ISA_OTHER || !mf_onednn_able(op) || flops(op) < 2e6)
         return 0;
-    if (isa == MF_ISA_AVX512)
-        return op->kind != MF_OP_MATMUL || op->attrs.act != MF_ACT_GELU || op->input[MF_IN_W].dim[1] >= 512;
-    return !is_patches(op) || op->input[MF_IN_W].dim[1] < 16;
+    if (op->kind == MF_OP_MATMUL || (is_patches(op) && w[2] == 1 && w[3] == 1))
+        return isa == MF_ISA_AVX2;
+    return op->kind == MF_OP_CONV2D && (!is_patches(op) || w[1] < 16);
 }

@@ -318,9 +318,19 @@ START_TEST(memory) {
 END_TEST
 
 START_TEST(rule) {
-    mf_op op = matmul(4096, 512, 128, MF_ACT_NONE, 1, 1);
-    ck_assert(mf_onednn_takes(MF_ISA_AVX512, &op));
+    const int square[11] = {1, 56, 56, 64, 64, 3, 3, 1, 1, 1, 1}, stem[11] = {1, 256, 256, 3, 128, 4, 4, 4, 4, 0, 0};
+    const int patches[11] = {1, 64, 64, 128, 256, 2, 2, 2, 2, 0, 0}, small[11] = {1, 8, 8, 16, 16, 3, 3, 1, 1, 1, 1};
+    mf_op op = conv(square, MF_ACT_RELU, 1, 0);
+    ck_assert(mf_onednn_takes(MF_ISA_AVX512, &op) && mf_onednn_takes(MF_ISA_AVX2, &op));
     ck_assert(!mf_onednn_takes(MF_ISA_OTHER, &op));
+    op = conv(stem, MF_ACT_NONE, 1, 0);
+    ck_assert(mf_onednn_takes(MF_ISA_AVX512, &op) && mf_onednn_takes(MF_ISA_AVX2, &op));
+    op = conv(patches, MF_ACT_NONE, 1, 0);
+    ck_assert(!mf_onednn_takes(MF_ISA_AVX512, &op) && !mf_onednn_takes(MF_ISA_AVX2, &op));
+    op = conv(small, MF_ACT_NONE, 1, 0);
+    ck_assert(mf_onednn_able(&op) && !mf_onednn_takes(MF_ISA_AVX512, &op));
+    op = matmul(4096, 512, 128, MF_ACT_NONE, 1, 1);
+    ck_assert(!mf_onednn_takes(MF_ISA_AVX512, &op) && mf_onednn_takes(MF_ISA_AVX2, &op));
     op.input[MF_IN_W].dtype = MF_BF16;
     ck_assert(!mf_onednn_able(&op));
     op.input[MF_IN_W].dtype = MF_F32;
@@ -329,11 +339,6 @@ START_TEST(rule) {
     op.input[MF_IN_W].constant = 1;
     operand(&op.input[MF_IN_SCALE], 1, 1, 128, 0, 0, 0);
     ck_assert(!mf_onednn_able(&op));
-    op = matmul(4096, 128, 512, MF_ACT_GELU, 1, 0);
-    ck_assert(!mf_onednn_takes(MF_ISA_AVX512, &op));
-    ck_assert(mf_onednn_takes(MF_ISA_AVX2, &op));
-    op = matmul(1, 1024, 256, MF_ACT_RELU, 1, 0);
-    ck_assert(!mf_onednn_takes(MF_ISA_AVX512, &op));
 }
 END_TEST
 
