@@ -2,7 +2,8 @@
  *
  * This header and backends/backend.h are all that a backend knows: operations, operands and buffers, nothing of
  * MFRGN.  Every tensor is dense and row-major.  A feature map is N x H x W x C and thereby already the token
- * matrix N x T x C with T = H W.  Weights keep the shape and order of the state dict (PyTorch's). */
+ * matrix N x T x C with T = H W.  Weights keep the shape and order of the state dict (PyTorch's).  Inputs and output
+ * never overlap, but for what mf_kernel_info.residual_in_place says. */
 #ifndef MFRGN_GRAPH_OP_H
 #define MFRGN_GRAPH_OP_H
 

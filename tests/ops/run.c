@@ -208,6 +208,32 @@ static void time_runs(state *s, char *out) {
     s->job->seconds = best;
 }
 
+/* The input whose memory the output may be, or -1 (mf_kernel_info.residual_in_place). */
+static int shared_input(const state *s) {
+    const mf_op *op = &s->job->op;
+    int product = op->kind == MF_OP_MATMUL || op->kind == MF_OP_CONV2D;
+    int elementwise =
+        op->kind == MF_OP_ACT || op->kind == MF_OP_ADD || op->kind == MF_OP_MUL || op->kind == MF_OP_BATCHNORM;
+    int i = elementwise ? 0 : product && s->info.residual_in_place ? MF_IN_RESIDUAL : -1;
+    return i >= 0 && i < op->input_count && s->plain[i] ? i : -1;
+}
+
+/* Once more with the output in that input's place: the same bits. */
+static ops_result run_in_place(state *s, const char *expected) {
+    int i = shared_input(s);
+    if (i < 0)
+        return OPS_DONE;
+    char *out = guarded(s->out_bytes, 0);
+    memcpy(out, s->plain[i], s->out_bytes);
+    s->input[i] = out;
+    ops_result r = run_once(s, out, 0x77);
+    if (r == OPS_DONE && memcmp(out, expected, s->out_bytes))
+        r = failed(s, "the bits differ when the output takes an input's place");
+    s->input[i] = s->plain[i];
+    release(out);
+    return r;
+}
+
 static ops_result run_twice(state *s) {
     const int64_t count = mf_operand_count(&s->job->op.output);
     s->out_bytes = (size_t)count * mf_dtype_size(s->job->compute);
@@ -217,6 +243,8 @@ static ops_result run_twice(state *s) {
         r = run_once(s, second, 0x3C);
     if (r == OPS_DONE && memcmp(first, second, s->out_bytes))
         r = failed(s, "two runs differ in their bits");
+    if (r == OPS_DONE)
+        r = run_in_place(s, first);
     if (r == OPS_DONE && s->job->output)
         load(first, count, s->job->compute, s->job->output);
     if (r == OPS_DONE && s->job->seconds > 0)
