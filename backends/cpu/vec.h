@@ -33,7 +33,7 @@
 
 #define MF_INLINE static inline __attribute__((always_inline, unused))
 #if defined(__clang__)
-#define MF_UNROLL _Pragma("unroll")
+#define MF_UNROLL _Pragma("clang loop unroll(full)")
 #else
 #define MF_UNROLL _Pragma("GCC unroll 64")
 #endif
