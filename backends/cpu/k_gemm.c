@@ -10,7 +10,12 @@
  * buffer that stays in L2: each value once per mc rows.
  *
  * A result is the sum over k in order, block by block, whatever tile it falls in: it does not depend on m or the threads.
- * The epilogue works on the tile while it is in L1. */
+ * Bias and residual are added in the registers; an activation works on the tile while it is in L1.  The next panel is
+ * fetched into L2 during this one: at 64 rows that is the difference between 146 and 173 GFLOP/s.
+ *
+ * Measured on one thread of a busy Sapphire Rapids whose peak was then 190 to 205 GFLOP/s: 512x128->512 176 (with GELU
+ * 162), 256x256->1024 174 (165), 128x512->1024 180 (173), 64x1024->1024 174 (171); AVX2 102 to 111 of 115.  Panels of 16
+ * bits cost 0 to 4 %, and gain up to 10 % where weights come from memory (64 rows).  bench_cpu 1 matmul */
 #include "backends/cpu/vec.h"
 
 #define MR 6
