@@ -1,7 +1,7 @@
 /* Products: blocks, chunks and threads.
  *
- * A thread reads each weight once: where C is tall (m >= n) chunks are rows, and all of B is read by each thread while A
- * is read once; where it is wide, chunks are panels.  Either way chunks are a few times as many as threads. */
+ * A thread reads each weight once: where C is tall (m >= n) chunks are rows, and all of B is read by each thread while
+ * A is read once; where it is wide, chunks are panels.  Either way chunks are a few times as many as threads. */
 #include "backends/cpu/kernel.h"
 
 enum { KC = 512, A_BLOCK = 512 << 10, GATHER_BLOCK = 512 << 10 };
@@ -67,13 +67,18 @@ static void run_chunk(void *arg, int64_t chunk, int slot) {
     if (g.residual)
         g.residual += image * p->stride_c;
     int64_t m0 = row * k->chunk[0], p0 = column * k->chunk[1];
-    k->cpu->isa->gemm(&g, m0, mf_min64(m0 + k->chunk[0], g.m), p0,
-                      mf_min64(p0 + k->chunk[1], panels(k->cpu->isa, &g)), p->scratch + (size_t)slot * k->slot_bytes);
+    k->cpu->isa->gemm(&g, m0, mf_min64(m0 + k->chunk[0], g.m), p0, mf_min64(p0 + k->chunk[1], panels(k->cpu->isa, &g)),
+                      p->scratch + (size_t)slot * k->slot_bytes);
 }
 
 void mf_gemm_run(const mf_cpu_kernel *k, const mf_gemm *g, int64_t batch, int64_t stride_a, int64_t stride_c,
                  void *slots_scratch) {
-    product p = {k, g, mf_div_up(g->m, k->chunk[0]), mf_div_up(panels(k->cpu->isa, g), k->chunk[1]), stride_a, stride_c,
+    product p = {k,
+                 g,
+                 mf_div_up(g->m, k->chunk[0]),
+                 mf_div_up(panels(k->cpu->isa, g), k->chunk[1]),
+                 stride_a,
+                 stride_c,
                  slots_scratch};
     mf_cpu_for(k->cpu, k->slots, batch * p.tall * p.wide, run_chunk, &p);
 }

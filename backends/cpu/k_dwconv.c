@@ -4,10 +4,11 @@
  * then normalised over c.
  *
  * A tile is ROWS x COLS outputs of one vector of channels, in registers together with the weights of the kernel rows in
- * use: an input vector is loaded once and takes part in up to ROWS kw sums, so the tile is bound by multiply-adds and not
- * by L2, where its inputs come from (a vector is a whole line with AVX-512, and pixels are C floats apart).  Tiles that
- * touch the border skip the inputs outside; the others have no test in them.  The order of a sum is ky, kx whatever the
- * tile.  The layer norm takes its pixels while the rows are in L1 or L2; its variance is the two-pass one. */
+ * use: an input vector is loaded once and takes part in up to ROWS kw sums, so the tile is bound by multiply-adds and
+ * not by L2, where its inputs come from (a vector is a whole line with AVX-512, and pixels are C floats apart).  Tiles
+ * that touch the border skip the inputs outside; the others have no test in them.  The order of a sum is ky, kx
+ * whatever the tile.  The layer norm takes its pixels while the rows are in L1 or L2; its variance is the two-pass one.
+ */
 #include "backends/cpu/vec.h"
 
 #if VL == 16 || defined(__aarch64__)

@@ -1,21 +1,21 @@
 /* Matrix product with everything behind it: C = residual + scale act(A B + bias).
  *
  * The register tile is MR rows by NV vectors; B comes in panels NR = NV VL wide whose rows lie one after the other, so
- * that a step over k loads NV vectors of B, broadcasts MR values of A and does MR NV multiply-adds.  With AVX-512 that is
- * 6 x 64: 24 accumulators, 4 vectors of B and one of A use 29 of 32 registers, 64 divides every width of the network, and
- * six rows of A need no packing (taller tiles do: at rows 4 KB apart twelve of them fill a set of the L1).
+ * that a step over k loads NV vectors of B, broadcasts MR values of A and does MR NV multiply-adds.  With AVX-512 that
+ * is 6 x 64: 24 accumulators, 4 vectors of B and one of A use 29 of 32 registers, 64 divides every width of the
+ * network, and six rows of A need no packing (taller tiles do: at rows 4 KB apart twelve of them fill a set of the L1).
  *
  * Blocks: for mc rows, for kc of k (a block of A is in L2), for each panel (kc x NR, in L2, its rows streaming through
  * L1), for each tile.  Sums of the kc blocks meet in C.  Panels stored in 16 bits are widened block by block into a
  * buffer that stays in L2: each value once per mc rows.
  *
- * A result is the sum over k in order, block by block, whatever tile it falls in: it does not depend on m or the threads.
- * Bias and residual are added in the registers; an activation works on the tile while it is in L1.  The next panel is
- * fetched into L2 during this one: at 64 rows that is the difference between 146 and 173 GFLOP/s.
+ * A result is the sum over k in order, block by block, whatever tile it falls in: it does not depend on m or the
+ * threads. Bias and residual are added in the registers; an activation works on the tile while it is in L1.  The next
+ * panel is fetched into L2 during this one: at 64 rows that is the difference between 146 and 173 GFLOP/s.
  *
  * Measured on one thread of a busy Sapphire Rapids whose peak was then 190 to 205 GFLOP/s: 512x128->512 176 (with GELU
- * 162), 256x256->1024 174 (165), 128x512->1024 180 (173), 64x1024->1024 174 (171); AVX2 102 to 111 of 115.  Panels of 16
- * bits cost 0 to 4 %, and gain up to 10 % where weights come from memory (64 rows).  bench_cpu 1 matmul */
+ * 162), 256x256->1024 174 (165), 128x512->1024 180 (173), 64x1024->1024 174 (171); AVX2 102 to 111 of 115.  Panels of
+ * 16 bits cost 0 to 4 %, and gain up to 10 % where weights come from memory (64 rows).  bench_cpu 1 matmul */
 #include "backends/cpu/vec.h"
 
 #define MR 6
@@ -31,13 +31,13 @@ typedef struct tile {
     int64_t k;
     const float *a;
     int64_t rs;
-    const float *b; /* the panel, as wide as the tile */
+    const float *b;    /* the panel, as wide as the tile */
     const float *from; /* NULL, or what is added: the sum of the blocks before */
     int64_t ldfrom;
     float *to;
     int64_t ldto;
     const float *bias, *residual; /* NULL, or added in registers; residual has ldto */
-    const char *next; /* what is read after this panel, to be fetched into L2: a line each step */
+    const char *next;             /* what is read after this panel, to be fetched into L2: a line each step */
 } tile;
 
 /* One step over k. */
@@ -117,7 +117,8 @@ typedef void (*tile_fn)(const tile *t);
         multiply(t, m, n);                                                                                             \
     }
 #define TILES(n) TILE(1, n) TILE(2, n) TILE(3, n) TILE(4, n) TILE(5, n) TILE(6, n)
-#define ROW(n) {tile_1_##n, tile_2_##n, tile_3_##n, tile_4_##n, tile_5_##n, tile_6_##n}
+#define ROW(n)                                                                                                         \
+    { tile_1_##n, tile_2_##n, tile_3_##n, tile_4_##n, tile_5_##n, tile_6_##n }
 
 TILES(1)
 TILES(2)
@@ -199,10 +200,10 @@ static void widen(const void *from, mf_dtype type, float *to, int64_t count) {
 
 typedef struct block {
     const mf_gemm *g;
-    int64_t m0, rows;     /* of C */
-    const float *a;       /* its first value */
-    int64_t rs, k;        /* k: of this block */
-    int first, last;      /* of the blocks of k */
+    int64_t m0, rows; /* of C */
+    const float *a;   /* its first value */
+    int64_t rs, k;    /* k: of this block */
+    int first, last;  /* of the blocks of k */
 } block;
 
 static void multiply_panel(const block *q, const float *b, int64_t n0, int64_t width, int64_t cols, const char *next,

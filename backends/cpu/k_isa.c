@@ -26,12 +26,10 @@ static int available(void) {
 #define NAME TEXT(MF_ISA)
 #endif
 
-const struct mf_cpu_isa MF_CAT(mfrgn_cpu_isa, MF_ISA) = {
-    .name = NAME,
-    .vl = VL,
-    .mr = 6,
-    .nr = NV * VL,
-    .available = available,
+const struct mf_cpu_isa MF_CAT(mfrgn_cpu_isa, MF_ISA) = {.name = NAME,
+                                                         .vl = VL,
+                                                         .mr = 6,
+                                                         .nr = NV * VL,
+                                                         .available = available,
 #define ENTRY(name) .name = MF_FN(name),
-    MF_KERNELS(ENTRY)
-};
+                                                         MF_KERNELS(ENTRY)};

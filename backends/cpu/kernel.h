@@ -48,8 +48,8 @@ typedef struct mf_attention_head {
 
 struct mf_cpu_isa {
     const char *name;
-    int vl;         /* values of a vector */
-    int mr, nr;     /* rows and columns of the register tile; nr: width of a panel */
+    int vl;     /* values of a vector */
+    int mr, nr; /* rows and columns of the register tile; nr: width of a panel */
     int (*available)(void);
 
     /* rows m0 .. m1 - 1, panels p0 .. p1 - 1; scratch: mf_gemm_scratch bytes */
@@ -131,8 +131,8 @@ void mf_cpu_for(const mf_cpu *cpu, int slots, int64_t chunks, mf_chunk_fn fn, vo
 /* 1 for small work, else the threads. */
 int mf_cpu_slots(const mf_cpu *cpu, double elements);
 
-/* Chunks of whole rows for row by row work: chunk[0] rows, about 16k elements, at least four chunks a thread if there is
- * that much. */
+/* Chunks of whole rows for row by row work: chunk[0] rows, about 16k elements, at least four chunks a thread if there
+ * is that much. */
 void mf_cpu_plan_rows(mf_cpu_kernel *k, int64_t rows, int64_t width, double cost);
 
 static inline size_t mf_cpu_align(size_t bytes) {

@@ -38,9 +38,8 @@ static mf_status prepare(mf_cpu_kernel *k) {
     int64_t vl = k->cpu->isa->vl, dp = mf_round_up(j.head.d, vl);
     k->slots = mf_cpu_slots(k->cpu, (double)k->op.input[0].dim[0] * (double)j.head.s * (double)j.head.c);
     k->shared_bytes = (size_t)(k->op.input[0].dim[0] * j.heads * j.keep) * sizeof(float);
-    int64_t slot = k->op.attrs.attention == MF_ATTENTION_LINEAR
-                       ? (2 * MF_ATTENTION_ROWS + j.head.d) * dp
-                       : MF_ATTENTION_ROWS * (mf_round_up(j.head.s, vl) + dp);
+    int64_t slot = k->op.attrs.attention == MF_ATTENTION_LINEAR ? (2 * MF_ATTENTION_ROWS + j.head.d) * dp
+                                                                : MF_ATTENTION_ROWS * (mf_round_up(j.head.s, vl) + dp);
     k->slot_bytes = (size_t)slot * sizeof(float);
     return 0;
 }

@@ -42,8 +42,8 @@ static plane plane_of(const mf_cpu_kernel *k) {
     const mf_operand *x = &k->op.input[0], *y = &k->op.output;
     int turn = x->dim[2] == 1 && y->dim[2] == 1 && k->op.attrs.kernel[1] == 1;
     int r = turn ? 1 : 0, c = turn ? 0 : 1;
-    plane p = {x->dim[1 + r], x->dim[1 + c], y->dim[1 + r], y->dim[1 + c], 0, k->op.attrs.kernel[r],
-               k->op.attrs.kernel[c], k->op.attrs.pad[r], k->op.attrs.pad[c]};
+    plane p = {x->dim[1 + r],         x->dim[1 + c],         y->dim[1 + r],      y->dim[1 + c],     0,
+               k->op.attrs.kernel[r], k->op.attrs.kernel[c], k->op.attrs.pad[r], k->op.attrs.pad[c]};
     p.ld = mf_round_up(p.ow, k->cpu->isa->vl) + p.kw - 1 + k->cpu->isa->vl;
     return p;
 }
@@ -98,7 +98,8 @@ static void gather(const mf_gemm *g, int64_t row0, int64_t rows, float *to) {
                 continue;
             }
             memset(to, 0, (size_t)(left * c) * sizeof(float));
-            memcpy(to + left * c, j->x + ((n * h + y) * w + x0 + left) * c, (size_t)((right - left) * c) * sizeof(float));
+            memcpy(to + left * c, j->x + ((n * h + y) * w + x0 + left) * c,
+                   (size_t)((right - left) * c) * sizeof(float));
             memset(to + right * c, 0, (size_t)((kw - right) * c) * sizeof(float));
         }
         if (++ox == o[2]) {

@@ -2,8 +2,8 @@
  *
  * Threads are the host's alone.  OpenBLAS's number of threads is one for the process (so is, in builds with threads,
  * openblas_set_num_threads_local): it is 1 while any stream of ours runs, and what it was before when the last one
- * ends.  A program that calls OpenBLAS meanwhile from threads of its own gets one thread a call.  OpenMP builds serialise
- * calls that come from several threads and keep a second set of threads: they are refused.
+ * ends.  A program that calls OpenBLAS meanwhile from threads of its own gets one thread a call.  OpenMP builds
+ * serialise calls that come from several threads and keep a second set of threads: they are refused.
  *
  * Memory.  OpenBLAS allocates its packing buffers itself (some 32 MB a calling thread), not by the host's allocator. */
 #include <cblas.h>
@@ -31,9 +31,10 @@ static struct {
 static mf_status open_device(const mf_host *host, mf_device **device) {
     int parallel = openblas_get_parallel();
     if (parallel == 2)
-        return host->fail(host->context, STATUS_BACKEND,
-                          "this OpenBLAS is built with OpenMP, which serialises calls from several threads: install the "
-                          "pthread or the serial build (Debian: libopenblas0-pthread)");
+        return host->fail(
+            host->context, STATUS_BACKEND,
+            "this OpenBLAS is built with OpenMP, which serialises calls from several threads: install the "
+            "pthread or the serial build (Debian: libopenblas0-pthread)");
     mf_device *d = host->alloc(host->context, sizeof(*d));
     if (!d)
         return STATUS_MEMORY;
@@ -46,8 +47,7 @@ static mf_status open_device(const mf_host *host, mf_device **device) {
     int length = (int)strlen(config);
     while (length > 0 && config[length - 1] == ' ')
         length--;
-    snprintf(d->text, sizeof(d->text), "%.*s, %s kernels", length < 180 ? length : 180, config,
-             mf_cpu_isa_name(&cpu));
+    snprintf(d->text, sizeof(d->text), "%.*s, %s kernels", length < 180 ? length : 180, config, mf_cpu_isa_name(&cpu));
     *device = d;
     return 0;
 }

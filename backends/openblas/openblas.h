@@ -21,8 +21,8 @@ typedef struct mf_blas_product {
     const mf_cpu *cpu;
     mf_gemm gemm;
     int tb, slots;
-    int64_t images;         /* the rows of C are split image by image, each alike */
-    int64_t rows, columns;  /* of a slice */
+    int64_t images;        /* the rows of C are split image by image, each alike */
+    int64_t rows, columns; /* of a slice */
     int input_count;
 } mf_blas_product;
 

@@ -35,12 +35,12 @@ int mf_openblas_able(const mf_cpu *cpu, const mf_op *op) {
            mf_operand_last(&op->output) < INT_MAX && depth_of(op) < INT_MAX;
 }
 
-/* Measured with OpenBLAS 0.3.21 on a Sapphire Rapids, one thread, best of many, GFLOP/s, ours packed : sgemm unpacked --
- *   AVX-512  512x128->512 169 : 139, 256x1024->256 158 : 127, 64x1024->1024 162 : 103, 1024x1024->1024 153 : 144
- *   AVX2     512x128->512 105 : 100, 256x1024->256 102 : 95,  64x1024->1024 104 : 85,  1024x1024->1024 91 : 95
- *   SSE2     512x128->512 30 : 28,   256x1024->256 31 : 28
- * so with AVX-512 all products are ours, with AVX2 all but the largest.  Where the kernels are the portable ones the
- * processor may have more than they use (AVX, SVE, a tuned NEON kernel), and OpenBLAS knows it: not measured. */
+/* Measured with OpenBLAS 0.3.21 on a Sapphire Rapids, one thread, best of many, GFLOP/s, ours packed : sgemm unpacked
+ * -- AVX-512  512x128->512 169 : 139, 256x1024->256 158 : 127, 64x1024->1024 162 : 103, 1024x1024->1024 153 : 144 AVX2
+ * 512x128->512 105 : 100, 256x1024->256 102 : 95,  64x1024->1024 104 : 85,  1024x1024->1024 91 : 95 SSE2 512x128->512
+ * 30 : 28,   256x1024->256 31 : 28 so with AVX-512 all products are ours, with AVX2 all but the largest.  Where the
+ * kernels are the portable ones the processor may have more than they use (AVX, SVE, a tuned NEON kernel), and OpenBLAS
+ * knows it: not measured. */
 int mf_openblas_takes(const mf_cpu *cpu, const mf_op *op) {
     if (!mf_openblas_able(cpu, op))
         return 0;

@@ -58,16 +58,14 @@ static mf_host host = {sizeof(mf_host), NULL, host_alloc, host_free, host_parall
         typedef float v __attribute__((vector_size(width)));                                                           \
         v c[14];                                                                                                       \
         float sum = 0;                                                                                                 \
-        _Pragma("GCC unroll 14") for (int i = 0; i < 14; i++)                                                          \
-            c[i] = (float)i - (v){0};                                                                                  \
-        for (int k = 0; k < 20000; k++) {                                                                             \
+        _Pragma("GCC unroll 14") for (int i = 0; i < 14; i++) c[i] = (float)i - (v){0};                                \
+        for (int k = 0; k < 20000; k++) {                                                                              \
             _Pragma("GCC unroll 14") for (int i = 0; i < 14; i++) {                                                    \
                 c[i] = c[i] * 0.999f + 0.5f;                                                                           \
                 KEEP(c[i]);                                                                                            \
             }                                                                                                          \
         }                                                                                                              \
-        _Pragma("GCC unroll 14") for (int i = 0; i < 14; i++)                                                          \
-            sum += c[i][0];                                                                                            \
+        _Pragma("GCC unroll 14") for (int i = 0; i < 14; i++) sum += c[i][0];                                          \
         ((volatile float *)arg)[index] = sum;                                                                          \
     }
 PEAK(portable, 16, )
@@ -129,7 +127,10 @@ static void matmul(int64_t m, int64_t k, int64_t n, mf_act act, int residual, mf
     bench *b = add_case(MF_OP_MATMUL, 5);
     snprintf(b->name, sizeof(b->name), "matmul %ldx%ld->%ld%s%s%s%s", (long)m, (long)k, (long)n,
              act == MF_ACT_GELU ? " gelu" : "", residual ? " residual" : "",
-             w == MF_F16 ? " f16" : w == MF_BF16 ? " bf16" : "", constant ? "" : " variable");
+             w == MF_F16    ? " f16"
+             : w == MF_BF16 ? " bf16"
+                            : "",
+             constant ? "" : " variable");
     b->op.attrs.tb = 1;
     b->op.attrs.act = act;
     b->op.input[0] = shape4(0, 2, m, k, 0, 0);

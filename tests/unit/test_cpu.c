@@ -105,7 +105,8 @@ static void fill(const mf_op *op, data *d) {
         if (o->ndim < 0)
             continue;
         d->value[i] = malloc((size_t)n * sizeof(double) + 8);
-        d->raw[i] = malloc((size_t)n * mf_dtype_size(o->dtype) + (n == 0)); /* exact: the sanitizer sees what is read beyond */
+        d->raw[i] =
+            malloc((size_t)n * mf_dtype_size(o->dtype) + (n == 0)); /* exact: the sanitizer sees what is read beyond */
         for (int64_t j = 0; j < n; j++) {
             float f = (float)noise();
             if (o->dtype == MF_F32) {
@@ -402,8 +403,7 @@ static void want_rest(const mf_op *op, data *d) {
     case MF_OP_GATED_MEAN: {
         int64_t n = op->input[0].dim[0], t = rows / n;
         for (int64_t i = 0; i < rows * c; i++)
-            d->want[i / (t * c) * c + i % c] +=
-                v[0][i] * (v[1][i / (t * c) * c + i % c] * v[2][i / c] + 1) / (double)t;
+            d->want[i / (t * c) * c + i % c] += v[0][i] * (v[1][i / (t * c) * c + i % c] * v[2][i / c] + 1) / (double)t;
         break;
     }
     default:
@@ -484,8 +484,8 @@ static void check(const mf_op *op) {
             if (threads == 1)
                 memcpy(first, d.got, (size_t)d.count * sizeof(float));
             else
-                ck_assert_msg(!memcmp(first, d.got, (size_t)d.count * sizeof(float)), "%s, operation %d: threads matter",
-                              isa_names[i], (int)op->kind);
+                ck_assert_msg(!memcmp(first, d.got, (size_t)d.count * sizeof(float)),
+                              "%s, operation %d: threads matter", isa_names[i], (int)op->kind);
         }
     }
     free(first);
@@ -506,8 +506,9 @@ static mf_op matmul(int m, int k, int n, int tb, mf_dtype w, int constant) {
 }
 
 START_TEST(test_matmul) {
-    static const int sizes[][3] = {{1, 1, 1},   {5, 3, 2},      {6, 17, 64},     {13, 64, 65},  {64, 130, 48},
-                                   {31, 1, 100}, {97, 515, 130}, {200, 1100, 40}, {7, 1024, 14}, {300, 40, 129}, {3, 600, 1000}};
+    static const int sizes[][3] = {{1, 1, 1},     {5, 3, 2},      {6, 17, 64},    {13, 64, 65},
+                                   {64, 130, 48}, {31, 1, 100},   {97, 515, 130}, {200, 1100, 40},
+                                   {7, 1024, 14}, {300, 40, 129}, {3, 600, 1000}};
     static const mf_dtype types[] = {MF_F32, MF_F16, MF_BF16};
     for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++) {
         int m = sizes[i][0], k = sizes[i][1], n = sizes[i][2];
@@ -564,7 +565,7 @@ static mf_op conv(int n, int h, int w, int c, int o, int kh, int kw, int s, int 
 
 START_TEST(test_conv2d) {
     static const int cases[][10] = {
-        {2, 9, 11, 3, 5, 3, 3, 1, 1, 1},  {1, 16, 20, 3, 24, 4, 4, 4, 0, 0}, {2, 8, 12, 24, 40, 2, 2, 2, 0, 0},
+        {2, 9, 11, 3, 5, 3, 3, 1, 1, 1},   {1, 16, 20, 3, 24, 4, 4, 4, 0, 0}, {2, 8, 12, 24, 40, 2, 2, 2, 0, 0},
         {1, 15, 9, 17, 33, 3, 3, 2, 1, 1}, {1, 14, 15, 3, 64, 7, 7, 2, 3, 3}, {2, 5, 7, 20, 30, 1, 1, 1, 0, 0},
         {1, 9, 9, 20, 70, 1, 1, 2, 0, 0},  {2, 62, 1, 32, 40, 5, 1, 1, 2, 0}, {1, 1, 62, 16, 40, 1, 5, 1, 0, 2},
         {2, 20, 23, 1, 1, 9, 9, 1, 4, 4},  {1, 8, 32, 1, 1, 7, 13, 1, 3, 6},  {2, 162, 1, 1, 1, 81, 1, 1, 40, 0},
@@ -589,9 +590,9 @@ START_TEST(test_conv2d) {
 END_TEST
 
 START_TEST(test_dwconv2d) {
-    static const int cases[][6] = {{1, 16, 16, 32, 7, 7}, {2, 9, 21, 48, 7, 7}, {1, 4, 4, 20, 7, 7},  {2, 5, 3, 9, 7, 7},
-                                   {1, 1, 30, 16, 3, 3},  {1, 13, 6, 35, 5, 5}, {2, 6, 7, 17, 9, 11}, {1, 7, 40, 64, 3, 7},
-                                   {1, 30, 33, 64, 7, 7}};
+    static const int cases[][6] = {{1, 16, 16, 32, 7, 7}, {2, 9, 21, 48, 7, 7}, {1, 4, 4, 20, 7, 7},
+                                   {2, 5, 3, 9, 7, 7},    {1, 1, 30, 16, 3, 3}, {1, 13, 6, 35, 5, 5},
+                                   {2, 6, 7, 17, 9, 11},  {1, 7, 40, 64, 3, 7}, {1, 30, 33, 64, 7, 7}};
     for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         const int *c = cases[i];
         mf_op op = {.kind = MF_OP_DWCONV2D, .input_count = 5};
@@ -742,7 +743,8 @@ START_TEST(test_pools) {
 END_TEST
 
 START_TEST(test_attention) {
-    static const int cases[][5] = {{1, 100, 130, 128, 4}, {2, 49, 48, 64, 2}, {1, 5, 3, 20, 4}, {1, 33, 70, 24, 1}, {2, 1, 1, 6, 2}};
+    static const int cases[][5] = {
+        {1, 100, 130, 128, 4}, {2, 49, 48, 64, 2}, {1, 5, 3, 20, 4}, {1, 33, 70, 24, 1}, {2, 1, 1, 6, 2}};
     for (int kind = 0; kind < 2; kind++)
         for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
             const int *c = cases[i];
