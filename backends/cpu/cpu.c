@@ -32,17 +32,12 @@ static const mf_cpu_ops *const ops[MF_OP_COUNT] = {
     [MF_OP_L2NORM] = &mf_cpu_l2norm,
 };
 
-static void host_parallel(void *user, int tasks, mf_task task, void *arg) {
-    const mf_host *host = user;
-    host->parallel(host->context, tasks, task, arg);
-}
-
 void mf_cpu_init(mf_cpu *cpu, const mf_host *host, int threads,
                  void (*parallel)(void *user, int tasks, mf_task task, void *arg), void *user) {
     cpu->host = host;
     cpu->threads = threads < 1 ? 1 : threads > MF_CPU_MAX_SLOTS ? MF_CPU_MAX_SLOTS : threads;
-    cpu->parallel = parallel ? parallel : host_parallel;
-    cpu->user = parallel ? user : (void *)(uintptr_t)host;
+    cpu->parallel = parallel;
+    cpu->user = user;
     cpu->isa = &mfrgn_cpu_isa__portable;
     for (size_t i = 0; i < sizeof(isas) / sizeof(*isas); i++)
         if (isas[i]->available()) {
@@ -174,5 +169,8 @@ void mf_cpu_for(const mf_cpu *cpu, int slots, int64_t chunks, mf_chunk_fn fn, vo
     s.chunks = chunks;
     for (int i = 0; i < slots; i++)
         s.part[i].next = chunks * i / slots;
-    cpu->parallel(cpu->user, slots, run_slot, &s);
+    if (cpu->parallel)
+        cpu->parallel(cpu->user, slots, run_slot, &s);
+    else
+        cpu->host->parallel(cpu->host->context, slots, run_slot, &s);
 }

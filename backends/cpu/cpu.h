@@ -13,7 +13,7 @@ struct mf_cpu_isa; /* one instruction set's table of kernels */
 typedef struct mf_cpu {
     const mf_host *host;
     int threads;
-    /* runs task(arg, 0 .. tasks - 1): the host's pool, or OpenMP */
+    /* runs task(arg, 0 .. tasks - 1), OpenMP for one; NULL: the host's pool does */
     void (*parallel)(void *user, int tasks, mf_task task, void *arg);
     void *user;
     const struct mf_cpu_isa *isa;

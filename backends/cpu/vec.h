@@ -33,7 +33,7 @@
 
 #define MF_INLINE static inline __attribute__((always_inline, unused))
 #if defined(__clang__)
-#define MF_UNROLL _Pragma("unroll")
+#define MF_UNROLL _Pragma("clang loop unroll(full)")
 #else
 #define MF_UNROLL _Pragma("GCC unroll 64")
 #endif
@@ -117,21 +117,29 @@ MF_INLINE vf v_abs(vf a) {
 
 /* In halves, so that the order of the sum is a tree. */
 MF_INLINE float v_sum(vf v) {
-    float t[VL];
-    v_store(t, v);
-    for (int n = VL / 2; n; n /= 2)
-        for (int i = 0; i < n; i++)
-            t[i] += t[i + n];
-    return t[0];
+#if defined(__AVX512F__)
+    __m256 a = _mm256_add_ps(_mm512_castps512_ps256((__m512)v), _mm512_extractf32x8_ps((__m512)v, 1));
+#elif defined(__AVX2__)
+    __m256 a = (__m256)v;
+#endif
+#if defined(__AVX2__)
+    __m128 b = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    b = _mm_add_ps(b, _mm_movehl_ps(b, b));
+    return _mm_cvtss_f32(_mm_add_ss(b, _mm_movehdup_ps(b)));
+#else
+    return (v[0] + v[2]) + (v[1] + v[3]);
+#endif
 }
 
 MF_INLINE float v_reduce_max(vf v) {
-    float t[VL];
-    v_store(t, v);
-    for (int n = VL / 2; n; n /= 2)
-        for (int i = 0; i < n; i++)
-            t[i] = t[i] > t[i + n] ? t[i] : t[i + n];
-    return t[0];
+#if defined(__AVX512F__)
+    return _mm512_reduce_max_ps((__m512)v);
+#else
+    float m = v[0];
+    for (int i = 1; i < VL; i++)
+        m = m > v[i] ? m : v[i];
+    return m;
+#endif
 }
 
 /* e^x to about 1 ulp: x = n ln 2 + r, |r| <= ln 2 / 2, a polynomial of degree 6 in r (Cephes), n into the exponent.

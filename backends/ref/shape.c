@@ -24,7 +24,7 @@ static void concat_part(void *arg, int task, int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; r++)
         for (int i = 0; i < op->input_count; i++) {
             int64_t run = run_of(&op->input[i], op->attrs.axis);
-            memcpy(out, (const real *)j->inputs[i] + r * run, (size_t)run * sizeof(real));
+            memmove(out, (const real *)j->inputs[i] + r * run, (size_t)run * sizeof(real));
             out += run;
         }
 }

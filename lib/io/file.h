@@ -12,7 +12,8 @@ typedef struct mf_file {
 
 mfrgn_status mf_file_map(mfrgn_context *context, const char *path, mf_file *file);
 void mf_file_unmap(mf_file *file);
-/* The bytes will not be needed soon: their whole pages leave this process (and come back from the cache if touched). */
+/* The bytes will not be needed soon: their whole pages leave this process (and come back from the cache if touched).
+ * Only of mapped files: pages of the heap would be lost. */
 void mf_file_let_go(const void *data, size_t bytes);
 
 /* A file being written: nothing is seen under `path` before mf_out_commit(), which syncs and renames. */

@@ -33,12 +33,19 @@ typedef struct mf_weights {
 } mf_weights;
 
 /* Reads a file of either format, told apart by its content.  Of a .pth with nested dictionaries the state dict is
- * taken: the top one if it holds tensors, else "model_state_dict", "state_dict" or "model", else the only dictionary
- * that holds any.  A prefix "module." that all names share is dropped. */
+ * taken: "model_state_dict", "state_dict" or "model" if it holds tensors, else the top one if it does (a checkpoint
+ * may keep its loss as a tensor beside the state dict), else the only dictionary in it that does.  A prefix "module."
+ * that all names of a .pth share is dropped.  A file that another process cuts short while it is mapped ends the
+ * reader with SIGBUS: replace weights by renaming, as the writers here do. */
 mfrgn_status mf_weights_load(mfrgn_context *context, const char *path, mf_weights **weights);
+/* The same from memory, which must outlive the result; `name` stands for the path in messages. */
+mfrgn_status mf_weights_load_memory(mfrgn_context *context, const char *name, const void *data, size_t size,
+                                    mf_weights **weights);
 void mf_weights_free(mf_weights *weights);
 const mf_weight *mf_weights_find(const mf_weights *weights, const char *name);
 const char *mf_weights_metadata(const mf_weights *weights, const char *key); /* NULL: absent */
+/* mf_file_let_go() of a tensor's bytes if they lie in the mapped file: a copy on the heap would be lost by it. */
+void mf_weights_let_go(const mf_weights *weights, const mf_weight *tensor);
 
 /* What a writer asks for: the tensor's values in `item->dtype`, `item->bytes` of them, into `data`.  Tensors are asked
  * for once each and in order, so that a model is saved without a second copy of it. */
@@ -58,7 +65,10 @@ mfrgn_status mf_safetensors_save(mfrgn_context *context, const char *path, const
 /* The zip form; torch.load(path, weights_only=True) gives an OrderedDict of tensors.  Metadata is left out. */
 mfrgn_status mf_pth_save(mfrgn_context *context, const char *path, const mf_weights_out *what);
 
-/* lib/io/convert.c: values of any floating type to any other (round to nearest even); integers to floating. */
+const char *mf_dtype_name(mf_dtype dtype); /* "F32", ..: as safetensors has it */
+
+/* lib/io/convert.c: values of any floating type to any other (round to nearest even); integers to floating.  Any
+ * alignment; `dst` and `src` do not overlap. */
 void mf_convert(mf_dtype to, void *dst, mf_dtype from, const void *src, size_t count);
 /* The first value that is NaN or infinite, or `count`. */
 size_t mf_find_nonfinite(mf_dtype dtype, const void *data, size_t count);

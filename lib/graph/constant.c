@@ -1,0 +1,221 @@
+/* Works out constants: weights converted, literals, folds.  Large ones are done in rows by several threads, since this
+ * is most of the time between opening a file and the first descriptor. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "graph/graph.h"
+#include "io/weights.h"
+
+typedef struct evaluation {
+    const mf_graph *g;
+    mf_parameter_source source;
+    void *user;
+} evaluation;
+
+static size_t elements(const mf_tensor *t) {
+    size_t n = 1;
+    for (int i = 0; i < t->ndim; i++)
+        n *= (size_t)t->dim[i];
+    return n;
+}
+
+static size_t row_elements(const mf_tensor *t) {
+    return t->ndim ? elements(t) / (size_t)t->dim[0] : 1;
+}
+
+/* A vector as doubles, to be freed; *values stays NULL for an absent one. */
+static mfrgn_status vector(const evaluation *e, mf_value v, double **values) {
+    *values = NULL;
+    if (v < 0)
+        return MFRGN_OK;
+    size_t n = elements(&e->g->tensor[v]);
+    double *out = mf_alloc(e->g->context, n * sizeof(double));
+    if (!out)
+        return mf_fail_memory(e->g->context, n * sizeof(double), "a folded constant");
+    mfrgn_status status = mf_constant_evaluate(e->g, v, e->source, e->user, MF_F64, out);
+    if (status != MFRGN_OK)
+        mf_free(e->g->context, out);
+    else
+        *values = out;
+    return status;
+}
+
+/* gamma / sqrt(var + eps), beta - mean s + s bias */
+static mfrgn_status evaluate_batchnorm(const evaluation *e, const mf_tensor *t, double *out) {
+    double *x[MF_FOLD_SOURCES] = {NULL};
+    mfrgn_status status = MFRGN_OK;
+    for (int i = 0; i < MF_FOLD_SOURCES && status == MFRGN_OK; i++)
+        status = vector(e, t->source[i], &x[i]);
+    for (size_t i = 0, n = elements(t); i < n && status == MFRGN_OK; i++) {
+        if (t->fold == MF_FOLD_BN_SCALE)
+            out[i] = x[0][i] / sqrt(x[1][i] + t->eps);
+        else
+            out[i] = x[0][i] - x[1][i] * x[2][i] + (x[3] ? x[3][i] * x[2][i] : 0);
+    }
+    for (int i = 0; i < MF_FOLD_SOURCES; i++)
+        mf_free(e->g->context, x[i]);
+    return status;
+}
+
+/* ---- rows of weights, several threads ---- */
+
+typedef struct rows_job {
+    const mf_tensor *t;  /* the fold */
+    mf_dtype from;       /* of the weights */
+    const char *weights; /* rows x columns */
+    size_t rows, columns, inner; /* inner: elements for each value of a column vector */
+    const double *vector, *bias;
+    mf_dtype to;
+    void *out;
+    float *row_buffer; /* columns values a task */
+    int tasks;
+} rows_job;
+
+/* A row of the weights as f32 (exact for f16 and bf16), or where it lies. */
+static const float *weight_row(const rows_job *j, size_t row, float *buffer) {
+    const char *at = j->weights + row * j->columns * mf_dtype_size(j->from);
+    if (j->from == MF_F32 && ((uintptr_t)at & 3) == 0)
+        return (const float *)(const void *)at;
+    mf_convert(MF_F32, buffer, j->from, at, j->columns);
+    return buffer;
+}
+
+static void scale_row(const rows_job *j, size_t row, const float *w) {
+    int by_row = j->t->fold == MF_FOLD_ROWS;
+    size_t n = j->columns, at = row * n;
+    if (j->to == MF_F64) {
+        double *out = (double *)j->out + at;
+        for (size_t i = 0; i < n; i++)
+            out[i] = (double)w[i] * j->vector[by_row ? row : i / j->inner];
+        return;
+    }
+    float *out = (float *)j->out + at;
+    float scale = by_row ? (float)j->vector[row] : 0;
+    if (by_row)
+        for (size_t i = 0; i < n; i++)
+            out[i] = w[i] * scale;
+    else if (j->inner == 1)
+        for (size_t i = 0; i < n; i++)
+            out[i] = w[i] * (float)j->vector[i];
+    else
+        for (size_t i = 0; i < n; i++)
+            out[i] = w[i] * (float)j->vector[i / j->inner];
+}
+
+static void dot_row(const rows_job *j, size_t row, const float *w) {
+    double sum = j->bias ? j->bias[row] : 0;
+    for (size_t i = 0; i < j->columns / j->inner; i++)
+        for (size_t k = 0; k < j->inner; k++)
+            sum += (double)w[i * j->inner + k] * j->vector[i];
+    if (j->to == MF_F64)
+        ((double *)j->out)[row] = sum;
+    else
+        ((float *)j->out)[row] = (float)sum;
+}
+
+static void rows_task(void *arg, int index) {
+    const rows_job *j = arg;
+    size_t begin = j->rows * (size_t)index / (size_t)j->tasks, end = j->rows * (size_t)(index + 1) / (size_t)j->tasks;
+    float *buffer = j->row_buffer + (size_t)index * j->columns;
+    for (size_t row = begin; row < end; row++) {
+        const float *w = weight_row(j, row, buffer);
+        if (j->t->fold == MF_FOLD_LN_BIAS)
+            dot_row(j, row, w);
+        else
+            scale_row(j, row, w);
+    }
+}
+
+/* The weights under a fold: stored ones where they lie, folded ones (a vector, or a fold of a fold) worked out. */
+static mfrgn_status fold_weights(const evaluation *e, mf_value v, rows_job *j, void **made) {
+    const mf_tensor *w = &e->g->tensor[v];
+    j->rows = (size_t)w->dim[0];
+    j->columns = row_elements(w);
+    j->inner = w->ndim > 1 ? j->columns / (size_t)w->dim[1] : 1;
+    if (w->parameter >= 0) {
+        mf_stored stored = e->source(e->user, w->parameter);
+        if (stored.dtype != MF_F64) {
+            j->from = stored.dtype;
+            j->weights = stored.data;
+            return MFRGN_OK;
+        }
+    }
+    *made = mf_alloc(e->g->context, elements(w) * sizeof(float));
+    if (!*made)
+        return mf_fail_memory(e->g->context, elements(w) * sizeof(float), "a folded constant");
+    j->from = MF_F32;
+    j->weights = *made;
+    return mf_constant_evaluate(e->g, v, e->source, e->user, MF_F32, *made);
+}
+
+static mfrgn_status evaluate_rows(const evaluation *e, const mf_tensor *t, mf_dtype to, void *out) {
+    mfrgn_context *context = e->g->context;
+    int is_bias = t->fold == MF_FOLD_LN_BIAS;
+    rows_job j = {.t = t, .to = to, .out = out};
+    void *made = NULL;
+    double *scale = NULL, *bias = NULL;
+    mfrgn_status status = fold_weights(e, t->source[is_bias ? 1 : 0], &j, &made);
+    if (status == MFRGN_OK)
+        status = vector(e, t->source[is_bias ? 2 : 1], &scale);
+    if (status == MFRGN_OK && is_bias)
+        status = vector(e, t->source[0], &bias);
+    if (status == MFRGN_OK) {
+        j.vector = scale;
+        j.bias = bias;
+        j.tasks = j.rows * j.columns < 65536 ? 1 : mf_core_count() < 8 ? mf_core_count() : 8;
+        j.row_buffer = mf_alloc(context, (size_t)j.tasks * j.columns * sizeof(float));
+        if (j.row_buffer)
+            mf_parallel(context, j.tasks, rows_task, &j);
+        else
+            status = mf_fail_memory(context, (size_t)j.tasks * j.columns * sizeof(float), "a folded constant");
+        mf_free(context, j.row_buffer);
+    }
+    mf_free(context, made);
+    mf_free(context, scale);
+    mf_free(context, bias);
+    return status;
+}
+
+mfrgn_status mf_constant_evaluate(const mf_graph *g, mf_value v, mf_parameter_source source, void *user, mf_dtype to,
+                                  void *out) {
+    const evaluation e = {g, source, user};
+    const mf_tensor *t = &g->tensor[v];
+    size_t n = elements(t);
+    if (t->parameter >= 0) {
+        mf_stored stored = source(user, t->parameter);
+        mf_convert(to, out, stored.dtype, stored.data, n);
+        return MFRGN_OK;
+    }
+    if (t->literal) {
+        mf_convert(to, out, MF_F64, t->literal, n);
+        return MFRGN_OK;
+    }
+    if (t->fold != MF_FOLD_BN_SCALE && t->fold != MF_FOLD_BN_BIAS)
+        return evaluate_rows(&e, t, to, out);
+    double *values = mf_alloc(g->context, n * sizeof(double));
+    if (!values)
+        return mf_fail_memory(g->context, n * sizeof(double), "a folded constant");
+    mfrgn_status status = evaluate_batchnorm(&e, t, values);
+    if (status == MFRGN_OK)
+        mf_convert(to, out, MF_F64, values, n);
+    mf_free(g->context, values);
+    return status;
+}
+
+char *mf_constant_key(const mf_graph *g, mf_value v) {
+    const mf_tensor *t = &g->tensor[v];
+    if (t->parameter >= 0)
+        return mf_format(g->context, "p%d", t->parameter);
+    if (t->literal)
+        return mf_format(g->context, "l%016llx", (unsigned long long)mf_hash(t->literal, elements(t) * sizeof(double), 0));
+    char *key = mf_format(g->context, "f%d/%.17g", (int)t->fold, t->eps);
+    for (int i = 0; i < MF_FOLD_SOURCES && key; i++) {
+        char *part = t->source[i] >= 0 ? mf_constant_key(g, t->source[i]) : mf_strdup(g->context, "-");
+        char *joined = part ? mf_format(g->context, "%s(%s)", key, part) : NULL;
+        mf_free(g->context, part);
+        mf_free(g->context, key);
+        key = joined;
+    }
+    return key;
+}

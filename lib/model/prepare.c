@@ -1,0 +1,290 @@
+/* Plans a view of a session: graph, passes, kernels, memory, constants. */
+#include <string.h>
+
+#include "model/session.h"
+
+static int supports(void *user, const mf_op *op) {
+    mfrgn_session *s = user;
+    return s->backend->table->supports(s->stream, op);
+}
+
+static int is_16_bit(mf_dtype dtype) {
+    return dtype == MF_F16 || dtype == MF_BF16;
+}
+
+/* Results have the compute type, and constants too; but weights of 16 bits stay so where the kernel that reads them
+ * converts them itself: that halves the memory. */
+static void assign_types(mfrgn_session *s, mf_graph *g) {
+    for (size_t v = 0; v < g->tensor_count; v++)
+        if (g->tensor[v].role != MF_ROLE_CONSTANT || !is_16_bit(g->tensor[v].dtype))
+            g->tensor[v].dtype = s->compute;
+    for (size_t i = 0; i < g->node_count; i++)
+        for (int k = 0; k < g->node[i].input_count; k++) {
+            mf_value v = g->node[i].input[k];
+            mf_op op;
+            if (v < 0 || !is_16_bit(g->tensor[v].dtype))
+                continue;
+            mf_graph_op(g, &g->node[i], &op);
+            int product = op.kind == MF_OP_MATMUL || op.kind == MF_OP_CONV2D;
+            if (!product || k != MF_IN_W || !supports(s, &op))
+                g->tensor[v].dtype = s->compute;
+        }
+}
+
+/* ---- constants ---- */
+
+typedef struct maker {
+    mfrgn_session *session;
+    const mf_graph *g;
+    mf_value v;
+    mf_kernel *kernel; /* NULL: the plain form */
+    int input;
+} maker;
+
+static mf_stored stored_parameter(void *user, int parameter) {
+    const mfrgn_model *model = user;
+    return model->parameters.item[parameter].stored;
+}
+
+typedef struct scan {
+    const mf_parameter *p;
+    size_t count, chunk;
+    size_t bad; /* atomic: any of the bad places, or SIZE_MAX */
+} scan;
+
+static void scan_task(void *arg, int index) {
+    scan *s = arg;
+    size_t begin = s->chunk * (size_t)index, n = s->count - begin < s->chunk ? s->count - begin : s->chunk;
+    const char *data = (const char *)s->p->stored.data + begin * mf_dtype_size(s->p->stored.dtype);
+    size_t bad = mf_find_nonfinite(s->p->stored.dtype, data, n);
+    if (bad < n)
+        __atomic_store_n(&s->bad, begin + bad, __ATOMIC_RELAXED);
+}
+
+static mfrgn_status check_finite(mfrgn_model *model, mf_parameter *p, int threads) {
+    if (__atomic_load_n(&p->finite, __ATOMIC_RELAXED))
+        return MFRGN_OK;
+    scan s = {p, mf_parameter_elements(p), 0, SIZE_MAX};
+    int tasks = s.count > 65536 ? threads : 1;
+    s.chunk = (s.count + (size_t)tasks - 1) / (size_t)tasks;
+    mf_parallel(model->context, tasks, scan_task, &s);
+    if (s.bad != SIZE_MAX)
+        return mf_fail(model->context, MFRGN_ERROR_NUMERIC, "tensor \"%s\": the value at %zu is NaN or infinite",
+                       p->name, s.bad);
+    __atomic_store_n(&p->finite, 1, __ATOMIC_RELAXED);
+    return MFRGN_OK;
+}
+
+/* Every parameter that the constant is made from. */
+static mfrgn_status check_sources(const maker *m, mf_value v) {
+    const mf_tensor *t = &m->g->tensor[v];
+    if (t->parameter >= 0)
+        return check_finite(m->session->model, &m->session->model->parameters.item[t->parameter],
+                            m->session->threads);
+    for (int i = 0; t->fold && i < MF_FOLD_SOURCES; i++)
+        if (t->source[i] >= 0)
+            MF_TRY(check_sources(m, t->source[i]));
+    return MFRGN_OK;
+}
+
+/* Weights that are read now and not again: their pages go back to the page cache. */
+static void let_go(const maker *m, mf_value v) {
+    const mf_tensor *t = &m->g->tensor[v];
+    if (t->parameter >= 0 && m->session->model->weights) {
+        const mf_weights *weights = m->session->model->weights;
+        mf_weights_let_go(weights, mf_weights_find(weights, m->session->model->parameters.item[t->parameter].name));
+    }
+    for (int i = 0; t->fold && i < MF_FOLD_SOURCES; i++)
+        if (t->source[i] >= 0)
+            let_go(m, t->source[i]);
+}
+
+static size_t value_count(const mf_tensor *t) {
+    size_t n = 1;
+    for (int i = 0; i < t->ndim; i++)
+        n *= (size_t)t->dim[i];
+    return n;
+}
+
+static mfrgn_status make_constant(void *user, void *data) {
+    const maker *m = user;
+    mfrgn_context *context = m->session->context;
+    const mf_backend *table = m->session->backend->table;
+    const mf_tensor *t = &m->g->tensor[m->v];
+    MF_TRY(check_sources(m, m->v));
+    if (!m->kernel)
+        return mf_constant_evaluate(m->g, m->v, stored_parameter, m->session->model, t->dtype, data);
+    if (t->parameter >= 0) { /* packed from where it lies, if it lies well */
+        mf_stored stored = stored_parameter(m->session->model, t->parameter);
+        if (stored.dtype == t->dtype && (uintptr_t)stored.data % mf_dtype_size(t->dtype) == 0)
+            return (mfrgn_status)table->pack(m->kernel, m->input, stored.data, data);
+    }
+    size_t bytes = value_count(t) * mf_dtype_size(t->dtype);
+    void *plain = mf_alloc_huge(context, bytes);
+    if (!plain)
+        return mf_fail_memory(context, bytes, "weights to be packed");
+    mfrgn_status status = mf_constant_evaluate(m->g, m->v, stored_parameter, m->session->model, t->dtype, plain);
+    if (status == MFRGN_OK)
+        status = (mfrgn_status)table->pack(m->kernel, m->input, plain, data);
+    mf_free(context, plain);
+    return status;
+}
+
+static mfrgn_status get_constant(maker *m, const mf_kernel_info *info, mf_packed **packed) {
+    const mf_tensor *t = &m->g->tensor[m->v];
+    mfrgn_context *context = m->session->context;
+    int is_packed = info->pack_bytes[m->input] > 0;
+    size_t bytes = is_packed ? info->pack_bytes[m->input] : value_count(t) * mf_dtype_size(t->dtype);
+    char *name = mf_constant_key(m->g, m->v);
+    char *key = !name       ? NULL
+                : is_packed ? mf_format(context, "%s %s %s %016llx", name, mf_dtype_name(t->dtype),
+                                        m->session->backend->name, (unsigned long long)info->pack_key[m->input])
+                            : mf_format(context, "%s %s", name, mf_dtype_name(t->dtype));
+    if (!is_packed)
+        m->kernel = NULL;
+    mfrgn_status status = key ? mf_packed_get(m->session->model, key, bytes, make_constant, m, packed)
+                              : mf_fail_memory(context, 256, "a key");
+    mf_free(context, key);
+    mf_free(context, name);
+    return status;
+}
+
+static mfrgn_status prepare_constants(mfrgn_session *s, mf_view_plan *plan, const mf_node *n, mf_step *step,
+                                      const mf_kernel_info *info) {
+    maker m = {s, plan->graph, -1, NULL, 0};
+    for (int k = 0; k < n->input_count; k++) {
+        if (n->input[k] < 0 || plan->graph->tensor[n->input[k]].role != MF_ROLE_CONSTANT)
+            continue;
+        m = (maker){s, plan->graph, n->input[k], step->kernel, k};
+        MF_TRY(get_constant(&m, info, &plan->packed[plan->packed_count]));
+        step->constant[k] = plan->packed[plan->packed_count++]->data;
+    }
+    for (int k = 0; k < n->input_count; k++)
+        if (step->constant[k])
+            let_go(&m, n->input[k]);
+    return MFRGN_OK;
+}
+
+/* ---- kernels and memory ---- */
+
+/* 1 if all that the operation would do is done by the memory plan. */
+static int is_view(const mf_graph *g, const mf_plan *memory, const mf_node *n) {
+    size_t at = memory->offset[n->output];
+    if (n->kind == MF_OP_RESHAPE)
+        return 1;
+    if (n->kind == MF_OP_SLICE) {
+        size_t outer = 1;
+        for (int i = 0; i < n->attrs.axis; i++)
+            outer *= (size_t)g->tensor[n->input[0]].dim[i];
+        return outer == 1 && g->tensor[n->input[0]].role == MF_ROLE_RESULT;
+    }
+    if (n->kind != MF_OP_CONCAT)
+        return 0;
+    for (int i = 0; i < n->input_count; i++) {
+        if (memory->offset[n->input[i]] != at)
+            return 0;
+        at += value_count(&g->tensor[n->input[i]]) * mf_dtype_size(g->tensor[n->output].dtype);
+    }
+    return 1;
+}
+
+static mfrgn_status prepare_kernels(mfrgn_session *s, mf_view_plan *plan, mf_kernel_info *info, size_t *scratch) {
+    const mf_backend *table = s->backend->table;
+    for (size_t i = 0; i < plan->step_count; i++) {
+        mf_op op;
+        if (plan->graph->node[i].kind == MF_OP_RESHAPE)
+            continue;
+        mf_graph_op(plan->graph, &plan->graph->node[i], &op);
+        mfrgn_status status = (mfrgn_status)table->prepare(s->stream, &op, &plan->step[i].kernel, &info[i]);
+        if (status != MFRGN_OK)
+            return mf_fail_in(s->context, status, "backend %s, %s", s->backend->name, mf_op_name(op.kind));
+        scratch[i] = info[i].scratch_bytes;
+    }
+    return MFRGN_OK;
+}
+
+static void place_operands(mf_view_plan *plan, size_t i) {
+    const mf_node *n = &plan->graph->node[i];
+    mf_step *step = &plan->step[i];
+    for (int k = 0; k < MF_MAX_INPUTS; k++)
+        step->offset[k] = k < n->input_count && n->input[k] >= 0 ? plan->memory->offset[n->input[k]] : SIZE_MAX;
+    step->output = plan->memory->offset[n->output];
+    step->scratch = plan->memory->scratch_offset[i];
+}
+
+static mfrgn_status grow_arena(mfrgn_session *s, size_t bytes) {
+    if (bytes <= s->arena_bytes)
+        return MFRGN_OK;
+    mf_free(s->context, s->arena);
+    s->arena_bytes = 0;
+    s->arena = mf_alloc_huge(s->context, bytes);
+    if (!s->arena)
+        return mf_fail_memory(s->context, bytes, "the session's activations");
+    s->arena_bytes = bytes;
+    return MFRGN_OK;
+}
+
+static mfrgn_status plan_steps(mfrgn_session *s, mf_view_plan *plan, mf_kernel_info *info, size_t *scratch) {
+    MF_TRY(prepare_kernels(s, plan, info, scratch));
+    MF_TRY(mf_plan_create(plan->graph, s->compute, scratch, &plan->memory));
+    for (size_t i = 0; i < plan->step_count; i++) {
+        const mf_node *n = &plan->graph->node[i];
+        mf_step *step = &plan->step[i];
+        place_operands(plan, i);
+        if (is_view(plan->graph, plan->memory, n)) {
+            if (step->kernel)
+                s->backend->table->release(step->kernel);
+            step->kernel = NULL;
+            continue;
+        }
+        MF_TRY(mf_progress(s->context, &s->progress, i, plan->step_count));
+        MF_TRY(prepare_constants(s, plan, n, step, &info[i]));
+    }
+    return grow_arena(s, plan->memory->arena_bytes);
+}
+
+static mfrgn_status plan_graph(mfrgn_session *s, mfrgn_view view, mf_view_plan *plan) {
+    MF_TRY(mf_network_build(s->context, s->model->config, &s->model->parameters, view, s->batch, &plan->graph));
+    plan->graph->keep_taps = s->keep_taps;
+    assign_types(s, plan->graph);
+    if (!s->no_passes)
+        MF_TRY(mf_graph_optimise(plan->graph, &(mf_target){supports, s}));
+    size_t n = plan->step_count = plan->graph->node_count;
+    plan->step = mf_calloc(s->context, n, sizeof(*plan->step));
+    plan->packed = mf_calloc(s->context, n * MF_MAX_INPUTS, sizeof(*plan->packed));
+    mf_kernel_info *info = mf_calloc(s->context, n, sizeof(*info));
+    size_t *scratch = mf_calloc(s->context, n, sizeof(*scratch));
+    mfrgn_status status = MFRGN_ERROR_MEMORY;
+    if (!plan->step || !plan->packed || !info || !scratch)
+        mf_fail_memory(s->context, n * sizeof(*info), "a plan");
+    else
+        status = plan_steps(s, plan, info, scratch);
+    mf_free(s->context, info);
+    mf_free(s->context, scratch);
+    return status;
+}
+
+void mf_session_unplan(mfrgn_session *s, mf_view_plan *plan) {
+    for (size_t i = 0; plan->step && i < plan->step_count; i++)
+        if (plan->step[i].kernel)
+            s->backend->table->release(plan->step[i].kernel);
+    for (size_t i = 0; i < plan->packed_count; i++)
+        mf_packed_release(s->model, plan->packed[i]);
+    mf_free(s->context, plan->step);
+    mf_free(s->context, plan->packed);
+    mf_plan_free(plan->memory);
+    mf_graph_free(plan->graph);
+    memset(plan, 0, sizeof(*plan));
+}
+
+mfrgn_status mf_session_plan(mfrgn_session *s, mfrgn_view view) {
+    mf_view_plan *plan = &s->view[view];
+    if (plan->graph)
+        return MFRGN_OK;
+    s->backend->table->stream_begin(s->stream);
+    mfrgn_status status = plan_graph(s, view, plan);
+    s->backend->table->stream_end(s->stream);
+    if (status != MFRGN_OK)
+        mf_session_unplan(s, plan);
+    return status;
+}

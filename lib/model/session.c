@@ -1,0 +1,290 @@
+/* Sessions: creation, embedding, questions. */
+#include "model/session.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "io/image.h"
+
+/* ---- creation ---- */
+
+static mfrgn_status open_stream(mfrgn_session *s, const mfrgn_options *options) {
+    const char *name = mf_option(options, MFRGN_OPTION_BACKEND)->text;
+    if (s->compute == MF_F64 && strcmp(name, "auto") == 0)
+        name = "ref"; /* the one that computes in f64 */
+    MF_TRY(mf_backend_open(s->context, name, &s->backend, &s->passed_over));
+    mf_stream_params params = {sizeof(params), s->threads, s->compute};
+    mfrgn_status status =
+        (mfrgn_status)s->backend->table->stream_open(s->backend->device, &params, &s->stream);
+    if (status != MFRGN_OK)
+        return mf_fail_in(s->context, status, "backend %s", s->backend->name);
+    return MFRGN_OK;
+}
+
+mfrgn_status mfrgn_session_create(mfrgn_model *model, const mfrgn_options *options, mfrgn_session **out) {
+    if (!model)
+        return MFRGN_ERROR_ARGUMENT;
+    if (!out)
+        return mf_fail(model->context, MFRGN_ERROR_ARGUMENT, "mfrgn_session_create: NULL argument");
+    mfrgn_options *defaults = NULL;
+    if (!options) {
+        MF_TRY(mfrgn_options_create(model->context, &defaults));
+        options = defaults;
+    }
+    mfrgn_session *s = mf_calloc(model->context, 1, sizeof(*s));
+    mfrgn_status status = MFRGN_ERROR_MEMORY;
+    if (s) {
+        long threads = mf_option(options, MFRGN_OPTION_THREADS)->number;
+        s->context = mf_context_ref(model->context);
+        s->model = mf_model_ref(model);
+        s->threads = threads ? (int)threads : mf_core_count();
+        s->batch = (int)mf_option(options, MFRGN_OPTION_BATCH)->number;
+        s->precrop = mf_option(options, MFRGN_OPTION_PRECROP)->number != 0;
+        s->compute = mf_option(options, MFRGN_OPTION_PRECISION)->number == MF_PRECISION_F64 ? MF_F64 : MF_F32;
+        status = open_stream(s, options);
+    } else {
+        mf_fail_memory(model->context, sizeof(*s), "a session");
+    }
+    mfrgn_options_free(defaults);
+    if (status != MFRGN_OK)
+        mfrgn_session_free(s);
+    else
+        *out = s;
+    return status;
+}
+
+void mfrgn_session_free(mfrgn_session *s) {
+    if (!s)
+        return;
+    mfrgn_context *context = s->context;
+    for (int view = 0; view < 2; view++)
+        mf_session_unplan(s, &s->view[view]);
+    if (s->stream)
+        s->backend->table->stream_close(s->stream);
+    mf_free(context, s->arena);
+    mf_free(context, s->image_scratch);
+    mf_free(context, s->passed_over);
+    mfrgn_model_free(s->model);
+    mf_free(context, s);
+    mfrgn_context_free(context);
+}
+
+static mfrgn_status check_view(mfrgn_session *s, mfrgn_view view) {
+    if (view != MFRGN_VIEW_GROUND && view != MFRGN_VIEW_AERIAL)
+        return mf_fail(s->context, MFRGN_ERROR_ARGUMENT, "view %d is neither ground nor aerial", (int)view);
+    return MFRGN_OK;
+}
+
+mfrgn_status mfrgn_session_prepare(mfrgn_session *s, mfrgn_view view) {
+    if (!s)
+        return MFRGN_ERROR_ARGUMENT;
+    MF_TRY(check_view(s, view));
+    return mf_session_plan(s, view);
+}
+
+mfrgn_status mfrgn_session_set_progress(mfrgn_session *s, const mfrgn_progress *progress) {
+    if (!s)
+        return MFRGN_ERROR_ARGUMENT;
+    if (progress && (progress->struct_size < sizeof(*progress) || !progress->update))
+        return mf_fail(s->context, MFRGN_ERROR_ARGUMENT, "mfrgn_progress: struct_size or update is not set");
+    if (progress)
+        s->progress = *progress;
+    else
+        memset(&s->progress, 0, sizeof(s->progress));
+    return MFRGN_OK;
+}
+
+static size_t packed_bytes(const mfrgn_session *s) {
+    size_t bytes = 0;
+    pthread_mutex_lock(&s->model->lock);
+    for (const mf_packed *p = s->model->packed; p; p = p->link)
+        bytes += p->bytes;
+    pthread_mutex_unlock(&s->model->lock);
+    return bytes;
+}
+
+mfrgn_status mfrgn_session_get_info(const mfrgn_session *s, mfrgn_session_info *info) {
+    if (!s)
+        return MFRGN_ERROR_ARGUMENT;
+    if (!info || info->struct_size < sizeof(*info))
+        return mf_fail(s->context, MFRGN_ERROR_ARGUMENT, "mfrgn_session_get_info: info or struct_size is not set");
+    info->backend = s->backend->name;
+    info->detail = s->backend->table->describe(s->backend->device);
+    info->passed_over = s->passed_over ? s->passed_over : "";
+    info->threads = s->threads;
+    info->batch = s->batch;
+    info->arena_bytes = s->arena_bytes;
+    info->packed_bytes = packed_bytes(s);
+    return MFRGN_OK;
+}
+
+mfrgn_status mfrgn_model_print_graph(const mfrgn_model *model, mfrgn_view view, mfrgn_session *session,
+                                     mfrgn_graph_format format,
+                                     int (*write)(void *user, const char *text, size_t length), void *user) {
+    if (!model)
+        return MFRGN_ERROR_ARGUMENT;
+    if (!write || (unsigned)view > 1 || (session && session->model != model))
+        return mf_fail(model->context, MFRGN_ERROR_ARGUMENT,
+                       "mfrgn_model_print_graph: no writer, no such view, or a session of another model");
+    if (session) {
+        MF_TRY(mf_session_plan(session, view));
+        return mf_graph_print(session->view[view].graph, format, write, user);
+    }
+    mf_parameters *table = (mf_parameters *)(uintptr_t)&model->parameters; /* complete: nothing is declared */
+    mf_graph *g;
+    MF_TRY(mf_network_build(model->context, model->config, table, view, 1, &g));
+    mfrgn_status status = mf_graph_print(g, format, write, user);
+    mf_graph_free(g);
+    return status;
+}
+
+/* ---- running ---- */
+
+static mfrgn_status run_steps(mfrgn_session *s, mf_view_plan *plan) {
+    char *arena = s->arena;
+    for (size_t i = 0; i < plan->step_count; i++) {
+        const mf_step *step = &plan->step[i];
+        const void *input[MF_MAX_INPUTS];
+        if (!step->kernel)
+            continue;
+        MF_TRY(mf_progress(s->context, &s->progress, i, plan->step_count));
+        for (int k = 0; k < MF_MAX_INPUTS; k++)
+            input[k] = step->constant[k]              ? step->constant[k]
+                       : step->offset[k] == SIZE_MAX ? NULL
+                                                     : arena + step->offset[k];
+        mf_status status =
+            s->backend->table->run(step->kernel, input, arena + step->output, arena + step->scratch);
+        if (status)
+            return mf_fail_in(s->context, (mfrgn_status)status, "backend %s, %s", s->backend->name,
+                              mf_op_name(plan->graph->node[i].kind));
+    }
+    return MFRGN_OK;
+}
+
+static mfrgn_status run_graph(mfrgn_session *s, mf_view_plan *plan) {
+    s->backend->table->stream_begin(s->stream);
+    mfrgn_status status = run_steps(s, plan);
+    s->backend->table->stream_end(s->stream);
+    return status;
+}
+
+/* ---- images to inputs ---- */
+
+typedef struct input_job {
+    mfrgn_session *session;
+    const mfrgn_image *images;
+    size_t count, scratch;
+    int height, width, crop, tasks;
+    float *input;
+} input_job;
+
+/* The view that is resized: CVACT's pre-crop takes the rows H/4 .. 3H/4. */
+static mfrgn_image cropped(const mfrgn_image *image, int crop) {
+    mfrgn_image part = *image;
+    if (crop && image->height >= 4)
+        (void)mfrgn_image_crop(NULL, image, 0, image->height / 4, image->width,
+                               image->height * 3 / 4 - image->height / 4, &part);
+    return part;
+}
+
+static void input_task(void *arg, int index) {
+    const input_job *j = arg;
+    char *scratch = (char *)j->session->image_scratch + (size_t)index * j->scratch;
+    size_t size = (size_t)j->height * (size_t)j->width * 3;
+    for (size_t i = (size_t)index; i < j->count; i += (size_t)j->tasks) {
+        mfrgn_image part = cropped(&j->images[i], j->crop);
+        mf_image_prepare(&part, j->height, j->width, j->input + i * size, scratch);
+    }
+}
+
+static void widen(mfrgn_session *s, void *input, size_t count) {
+    /* f32 to f64 in place, from the end. */
+    if (s->compute != MF_F64)
+        return;
+    const float *from = input;
+    double *to = input;
+    for (size_t i = count; i-- > 0;)
+        to[i] = from[i];
+}
+
+static mfrgn_status fill_input(mfrgn_session *s, mfrgn_view view, const mfrgn_image *images, size_t count) {
+    const mf_view_plan *plan = &s->view[view];
+    const mf_tensor *t = &plan->graph->tensor[plan->graph->input];
+    input_job j = {s, images, count, 0, (int)t->dim[1], (int)t->dim[2], s->precrop && view == MFRGN_VIEW_GROUND, 1,
+                   NULL};
+    char *input = (char *)s->arena + plan->memory->offset[plan->graph->input];
+    for (size_t i = 0; i < count; i++) {
+        mfrgn_image part = cropped(&images[i], j.crop);
+        size_t need = (mf_image_scratch(&part, j.height, j.width) + 63) / 64 * 64;
+        if (need > j.scratch)
+            j.scratch = need;
+    }
+    j.tasks = (size_t)s->threads < count ? s->threads : (int)count;
+    if (j.scratch * (size_t)j.tasks > s->image_scratch_bytes) {
+        mf_free(s->context, s->image_scratch);
+        s->image_scratch_bytes = 0;
+        s->image_scratch = mf_alloc(s->context, j.scratch * (size_t)j.tasks);
+        if (!s->image_scratch)
+            return mf_fail_memory(s->context, j.scratch * (size_t)j.tasks, "resizing pictures");
+        s->image_scratch_bytes = j.scratch * (size_t)j.tasks;
+    }
+    size_t size = (size_t)j.height * (size_t)j.width * 3;
+    j.input = (float *)(void *)input;
+    mf_parallel(s->context, j.tasks, input_task, &j);
+    memset(j.input + count * size, 0, ((size_t)s->batch - count) * size * sizeof(float));
+    widen(s, input, (size_t)s->batch * size);
+    return MFRGN_OK;
+}
+
+/* ---- descriptors ---- */
+
+static mfrgn_status read_output(mfrgn_session *s, mfrgn_view view, size_t first, size_t count, float *out) {
+    const mf_view_plan *plan = &s->view[view];
+    const char *result = (const char *)s->arena + plan->memory->offset[plan->graph->output];
+    size_t size = mfrgn_model_descriptor_size(s->model);
+    size_t bad = mf_find_nonfinite(s->compute, result, count * size);
+    if (bad < count * size)
+        return mf_fail(s->context, MFRGN_ERROR_NUMERIC, "image %zu: its descriptor is not finite: the picture or the weights hold values out of range",
+                       first + bad / size);
+    mf_convert(MF_F32, out, s->compute, result, count * size);
+    return MFRGN_OK;
+}
+
+mfrgn_status mfrgn_embed(mfrgn_session *s, mfrgn_view view, const mfrgn_image *images, size_t n,
+                         float *descriptors) {
+    if (!s)
+        return MFRGN_ERROR_ARGUMENT;
+    if (n && (!images || !descriptors))
+        return mf_fail(s->context, MFRGN_ERROR_ARGUMENT, "mfrgn_embed: images or descriptors is NULL");
+    MF_TRY(check_view(s, view));
+    for (size_t i = 0; i < n; i++) {
+        mfrgn_status status = mf_image_check(s->context, &images[i]);
+        if (status != MFRGN_OK)
+            return mf_fail_in(s->context, status, "image %zu", i);
+    }
+    MF_TRY(mf_session_plan(s, view));
+    size_t size = mfrgn_model_descriptor_size(s->model);
+    for (size_t i = 0; i < n; i += (size_t)s->batch) {
+        size_t count = n - i < (size_t)s->batch ? n - i : (size_t)s->batch;
+        MF_TRY(fill_input(s, view, images + i, count));
+        MF_TRY(run_graph(s, &s->view[view]));
+        MF_TRY(read_output(s, view, i, count, descriptors + i * size));
+    }
+    return MFRGN_OK;
+}
+
+mfrgn_status mf_session_tap(mfrgn_session *s, mfrgn_view view, const char *name, double *out, size_t room,
+                            size_t *count) {
+    const mf_view_plan *plan = &s->view[view];
+    mf_value v = plan->graph ? mf_graph_find(plan->graph, name) : -1;
+    if (v < 0 || plan->memory->offset[v] == SIZE_MAX)
+        return mf_fail(s->context, MFRGN_ERROR_ARGUMENT, "no tapped value \"%s\"", name);
+    const mf_tensor *t = &plan->graph->tensor[v];
+    *count = 1;
+    for (int i = 0; i < t->ndim; i++)
+        *count *= (size_t)t->dim[i];
+    if (*count > room)
+        return mf_fail(s->context, MFRGN_ERROR_ARGUMENT, "\"%s\" has %zu values", name, *count);
+    mf_convert(MF_F64, out, s->compute, (const char *)s->arena + plan->memory->offset[v], *count);
+    return MFRGN_OK;
+}

@@ -1,0 +1,52 @@
+/* A model planned on a backend. */
+#ifndef MFRGN_MODEL_SESSION_H
+#define MFRGN_MODEL_SESSION_H
+
+#include "backends/registry.h"
+#include "model/model.h"
+#include "model/options.h"
+
+/* One operation, ready to run. */
+typedef struct mf_step {
+    mf_kernel *kernel; /* NULL: nothing to do, the memory plan makes it a view */
+    const void *constant[MF_MAX_INPUTS]; /* or NULL: */
+    size_t offset[MF_MAX_INPUTS];        /* in the arena; SIZE_MAX: absent */
+    size_t output, scratch;
+} mf_step;
+
+/* A view planned for the session's batch. */
+typedef struct mf_view_plan {
+    mf_graph *graph; /* after the passes; NULL: not planned yet */
+    mf_plan *memory;
+    mf_step *step;
+    size_t step_count;
+    mf_packed **packed;
+    size_t packed_count;
+} mf_view_plan;
+
+struct mfrgn_session {
+    mfrgn_context *context;
+    mfrgn_model *model;
+    const mf_loaded *backend;
+    mf_stream *stream;
+    char *passed_over;
+    mf_dtype compute;
+    int threads, batch, precrop;
+    mfrgn_progress progress;
+    mf_view_plan view[2];
+    void *arena; /* both views', since one runs at a time */
+    size_t arena_bytes;
+    void *image_scratch;
+    size_t image_scratch_bytes;
+    int keep_taps, no_passes; /* for tests: set before a view is planned */
+};
+
+/* lib/model/prepare.c */
+mfrgn_status mf_session_plan(mfrgn_session *session, mfrgn_view view);
+void mf_session_unplan(mfrgn_session *session, mf_view_plan *plan);
+
+/* For tests: a tapped value of the last run, as doubles; *count elements. The session keeps taps. */
+mfrgn_status mf_session_tap(mfrgn_session *session, mfrgn_view view, const char *name, double *out, size_t room,
+                            size_t *count);
+
+#endif
