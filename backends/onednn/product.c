@@ -6,7 +6,8 @@
  * kernels that read packed f32 weights on every instruction set (brgconv_1x1 with AVX-512, jit_1x1 with AVX2; matmul
  * and inner product fall to a GEMM that packs in every run there).  The epilogue is post-ops: the sum reads the
  * destination, so the residual is there before the kernel starts: the memory plan lets both be one buffer, else it is
- * copied.  With an activation the sum comes after it; brgconv and jit take both orders.
+ * copied.  With an activation the sum comes after it, which jit_1x1 of 2.6.3 does not take (the
+ * common kernels then stand in); brgconv does.
  *
  * Kernels of one shape share a plan: primitive descriptor, primitive and memory objects.  The weights' layout is
  * oneDNN's choice and depends on M (with AVX-512 blocks of 48 or 64 outputs).  So that a model has one packed copy
