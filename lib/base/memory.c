@@ -12,7 +12,7 @@ void *mf_alloc(mfrgn_context *context, size_t bytes) {
 }
 
 void *mf_alloc_huge(mfrgn_context *context, size_t bytes) {
-    if (bytes < 4 * (size_t)MF_HUGE_PAGE)
+    if (bytes < MF_HUGE_PAGE)
         return mf_alloc(context, bytes);
     void *memory = context->allocator.allocate(context->allocator.user, bytes, MF_HUGE_PAGE);
 #ifdef MADV_HUGEPAGE
