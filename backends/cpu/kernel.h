@@ -173,7 +173,7 @@ typedef struct mf_panel_source {
     int64_t n, k0, k1, sn, s0, s1;
 } mf_panel_source;
 
-void mf_panel_pack(const struct mf_cpu_isa *isa, const mf_panel_source *s, int64_t p0, int64_t p1, void *packed);
+void mf_panel_pack(const mf_cpu *cpu, const mf_panel_source *s, void *packed); /* by several threads if it is large */
 uint64_t mf_panel_key(const struct mf_cpu_isa *isa, uint64_t layout, mf_dtype t);
 
 /* ---- products (gemm.c) ---- */

@@ -145,20 +145,8 @@ static mf_status prepare(mf_cpu_kernel *k) {
 static mf_status pack(const mf_cpu_kernel *k, int input, const void *plain, void *packed) {
     (void)input;
     mf_panel_source s = source(k, plain);
-    mf_panel_pack(k->cpu->isa, &s, 0, mf_div_up(s.n, k->cpu->isa->nr), packed);
+    mf_panel_pack(k->cpu, &s, packed);
     return 0;
-}
-
-typedef struct packing {
-    const mf_cpu_kernel *k;
-    mf_panel_source source;
-    void *packed;
-} packing;
-
-static void pack_chunk(void *arg, int64_t chunk, int slot) {
-    const packing *p = arg;
-    (void)slot;
-    mf_panel_pack(p->k->cpu->isa, &p->source, chunk, chunk + 1, p->packed);
 }
 
 static mf_status run(const mf_cpu_kernel *k, const void *const *in, void *out, void *scratch) {
@@ -177,8 +165,8 @@ static mf_status run(const mf_cpu_kernel *k, const void *const *in, void *out, v
         return 0;
     }
     if (!k->op.input[MF_IN_W].constant) {
-        packing p = {k, source(k, in[MF_IN_W]), scratch};
-        mf_cpu_for(k->cpu, k->slots, mf_div_up(g.n, k->cpu->isa->nr), pack_chunk, &p);
+        mf_panel_source s = source(k, in[MF_IN_W]);
+        mf_panel_pack(k->cpu, &s, scratch);
         g.b = scratch;
     }
     if (k->direct == VIA_ROWS) {

@@ -22,6 +22,34 @@ static inline void pack_panel(const mf_panel_source *s, int64_t n0, int64_t widt
         }
 }
 
+typedef float v4 __attribute__((vector_size(16), aligned(4)));
+
+/* 4 x 4 values of f32, transposed. */
+static inline void transpose4(const float *from, int64_t ldfrom, float *to, int64_t ldto) {
+    v4 a = *(const v4 *)from, b = *(const v4 *)(from + ldfrom);
+    v4 c = *(const v4 *)(from + 2 * ldfrom), d = *(const v4 *)(from + 3 * ldfrom);
+    v4 ab0 = __builtin_shufflevector(a, b, 0, 4, 1, 5), ab1 = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+    v4 cd0 = __builtin_shufflevector(c, d, 0, 4, 1, 5), cd1 = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+    *(v4 *)to = __builtin_shufflevector(ab0, cd0, 0, 1, 4, 5);
+    *(v4 *)(to + ldto) = __builtin_shufflevector(ab0, cd0, 2, 3, 6, 7);
+    *(v4 *)(to + 2 * ldto) = __builtin_shufflevector(ab1, cd1, 0, 1, 4, 5);
+    *(v4 *)(to + 3 * ldto) = __builtin_shufflevector(ab1, cd1, 2, 3, 6, 7);
+}
+
+/* Weights as PyTorch stores them, [n][k] in f32: this is most of the time between a file and the first descriptor.
+ * 16 values of k of every row at a time, so that lines are read and written whole. */
+static void transpose_rows(const mf_panel_source *s, int64_t n0, int64_t width, float *to) {
+    const float *src = (const float *)s->src + n0 * s->sn;
+    for (int64_t at = 0; at < s->k1; at += 16)
+        for (int64_t j = 0; j < width; j += 4)
+            for (int64_t p = at; p < at + 16; p += 4)
+                transpose4(src + j * s->sn + p, s->sn, to + p * width + j, width);
+}
+
+static int is_plain_rows(const mf_panel_source *s, int64_t n0, int64_t width) {
+    return s->dtype == MF_F32 && s->k0 == 1 && s->s1 == 1 && s->k1 % 16 == 0 && width % 4 == 0 && n0 + width <= s->n;
+}
+
 /* The common case in training: rows of the source are rows of the panel. */
 static void copy_rows(const mf_panel_source *s, int64_t n0, int64_t width, char *to) {
     size_t size = mf_dtype_size(s->dtype);
@@ -33,19 +61,34 @@ static void copy_rows(const mf_panel_source *s, int64_t n0, int64_t width, char 
     }
 }
 
-void mf_panel_pack(const struct mf_cpu_isa *isa, const mf_panel_source *s, int64_t p0, int64_t p1, void *packed) {
+typedef struct packing {
+    const struct mf_cpu_isa *isa;
+    const mf_panel_source *source;
+    char *packed;
+} packing;
+
+static void pack_chunk(void *arg, int64_t panel, int slot) {
+    const packing *p = arg;
+    const mf_panel_source *s = p->source;
     size_t size = mf_dtype_size(s->dtype);
-    for (int64_t p = p0; p < p1; p++) {
-        int64_t n0 = p * isa->nr;
-        int64_t width = mf_min64(isa->nr, mf_round_up(s->n - n0, isa->vl));
-        char *to = (char *)packed + (size_t)(n0 * s->k0 * s->k1) * size;
-        if (s->k0 == 1 && s->sn == 1)
-            copy_rows(s, n0, width, to);
-        else if (size == 4)
-            pack_panel(s, n0, width, 4, to);
-        else
-            pack_panel(s, n0, width, 2, to);
-    }
+    int64_t n0 = panel * p->isa->nr;
+    int64_t width = mf_min64(p->isa->nr, mf_round_up(s->n - n0, p->isa->vl));
+    char *to = p->packed + (size_t)(n0 * s->k0 * s->k1) * size;
+    (void)slot;
+    if (s->k0 == 1 && s->sn == 1)
+        copy_rows(s, n0, width, to);
+    else if (is_plain_rows(s, n0, width))
+        transpose_rows(s, n0, width, (float *)(void *)to);
+    else if (size == 4)
+        pack_panel(s, n0, width, 4, to);
+    else
+        pack_panel(s, n0, width, 2, to);
+}
+
+void mf_panel_pack(const mf_cpu *cpu, const mf_panel_source *s, void *packed) {
+    packing p = {cpu->isa, s, packed};
+    int slots = mf_cpu_slots(cpu, (double)s->n * (double)s->k0 * (double)s->k1);
+    mf_cpu_for(cpu, slots, mf_div_up(s->n, cpu->isa->nr), pack_chunk, &p);
 }
 
 uint64_t mf_panel_key(const struct mf_cpu_isa *isa, uint64_t layout, mf_dtype t) {

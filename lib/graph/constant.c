@@ -61,14 +61,12 @@ static mfrgn_status evaluate_batchnorm(const evaluation *e, const mf_tensor *t, 
 /* ---- rows of weights, several threads ---- */
 
 typedef struct rows_job {
-    const mf_tensor *t;  /* the fold */
-    mf_dtype from;       /* of the weights */
+    mf_dtype from, to;
     const char *weights; /* rows x columns */
-    size_t rows, columns, inner; /* inner: elements for each value of a column vector */
-    const double *vector, *bias;
-    mf_dtype to;
-    void *out;
-    float *row_buffer; /* columns values a task */
+    size_t rows, columns;
+    const double *scale; /* a value for each row */
+    char *out;
+    float *buffer; /* columns values a task */
     int tasks;
 } rows_job;
 
@@ -82,57 +80,29 @@ static const float *weight_row(const rows_job *j, size_t row, float *buffer) {
 }
 
 static void scale_row(const rows_job *j, size_t row, const float *w) {
-    int by_row = j->t->fold == MF_FOLD_ROWS;
-    size_t n = j->columns, at = row * n;
-    if (j->to == MF_F64) {
-        double *out = (double *)j->out + at;
-        for (size_t i = 0; i < n; i++)
-            out[i] = (double)w[i] * j->vector[by_row ? row : i / j->inner];
-        return;
-    }
-    float *out = (float *)j->out + at;
-    float scale = by_row ? (float)j->vector[row] : 0;
-    if (by_row)
-        for (size_t i = 0; i < n; i++)
-            out[i] = w[i] * scale;
-    else if (j->inner == 1)
-        for (size_t i = 0; i < n; i++)
-            out[i] = w[i] * (float)j->vector[i];
-    else
-        for (size_t i = 0; i < n; i++)
-            out[i] = w[i] * (float)j->vector[i / j->inner];
-}
-
-static void dot_row(const rows_job *j, size_t row, const float *w) {
-    double sum = j->bias ? j->bias[row] : 0;
-    for (size_t i = 0; i < j->columns / j->inner; i++)
-        for (size_t k = 0; k < j->inner; k++)
-            sum += (double)w[i * j->inner + k] * j->vector[i];
+    double scale = j->scale[row];
+    void *out = j->out + row * j->columns * mf_dtype_size(j->to);
     if (j->to == MF_F64)
-        ((double *)j->out)[row] = sum;
+        for (size_t i = 0; i < j->columns; i++)
+            ((double *)out)[i] = w[i] * scale;
     else
-        ((float *)j->out)[row] = (float)sum;
+        for (size_t i = 0; i < j->columns; i++)
+            ((float *)out)[i] = w[i] * (float)scale;
 }
 
 static void rows_task(void *arg, int index) {
     const rows_job *j = arg;
     size_t begin = j->rows * (size_t)index / (size_t)j->tasks, end = j->rows * (size_t)(index + 1) / (size_t)j->tasks;
-    float *buffer = j->row_buffer + (size_t)index * j->columns;
-    for (size_t row = begin; row < end; row++) {
-        const float *w = weight_row(j, row, buffer);
-        if (j->t->fold == MF_FOLD_LN_BIAS)
-            dot_row(j, row, w);
-        else
-            scale_row(j, row, w);
-    }
+    float *buffer = j->buffer + (size_t)index * j->columns;
+    for (size_t row = begin; row < end; row++)
+        scale_row(j, row, weight_row(j, row, buffer));
 }
 
-/* The weights under a fold: stored ones where they lie, folded ones (a vector, or a fold of a fold) worked out. */
+/* The weights under a fold: stored ones where they lie, folded ones (a fold of a fold) worked out. */
 static mfrgn_status fold_weights(const evaluation *e, mf_value v, rows_job *j, void **made) {
     const mf_tensor *w = &e->g->tensor[v];
     j->rows = (size_t)w->dim[0];
     j->columns = row_elements(w);
-    j->inner = w->ndim > 1 ? j->columns / (size_t)w->dim[1] : 1;
     if (w->parameter >= 0) {
         mf_stored stored = e->source(e->user, w->parameter);
         if (stored.dtype != MF_F64) {
@@ -151,29 +121,25 @@ static mfrgn_status fold_weights(const evaluation *e, mf_value v, rows_job *j, v
 
 static mfrgn_status evaluate_rows(const evaluation *e, const mf_tensor *t, mf_dtype to, void *out) {
     mfrgn_context *context = e->g->context;
-    int is_bias = t->fold == MF_FOLD_LN_BIAS;
-    rows_job j = {.t = t, .to = to, .out = out};
+    rows_job j = {.to = to, .out = out};
     void *made = NULL;
-    double *scale = NULL, *bias = NULL;
-    mfrgn_status status = fold_weights(e, t->source[is_bias ? 1 : 0], &j, &made);
+    double *scale = NULL;
+    mfrgn_status status = fold_weights(e, t->source[0], &j, &made);
     if (status == MFRGN_OK)
-        status = vector(e, t->source[is_bias ? 2 : 1], &scale);
-    if (status == MFRGN_OK && is_bias)
-        status = vector(e, t->source[0], &bias);
+        status = vector(e, t->source[1], &scale);
     if (status == MFRGN_OK) {
-        j.vector = scale;
-        j.bias = bias;
+        j.scale = scale;
         j.tasks = j.rows * j.columns < 65536 ? 1 : mf_core_count() < 8 ? mf_core_count() : 8;
-        j.row_buffer = mf_alloc(context, (size_t)j.tasks * j.columns * sizeof(float));
-        if (j.row_buffer)
+        size_t bytes = (size_t)j.tasks * j.columns * sizeof(float);
+        j.buffer = mf_alloc(context, bytes);
+        if (j.buffer)
             mf_parallel(context, j.tasks, rows_task, &j);
         else
-            status = mf_fail_memory(context, (size_t)j.tasks * j.columns * sizeof(float), "a folded constant");
-        mf_free(context, j.row_buffer);
+            status = mf_fail_memory(context, bytes, "a folded constant");
+        mf_free(context, j.buffer);
     }
     mf_free(context, made);
     mf_free(context, scale);
-    mf_free(context, bias);
     return status;
 }
 
@@ -191,7 +157,7 @@ mfrgn_status mf_constant_evaluate(const mf_graph *g, mf_value v, mf_parameter_so
         mf_convert(to, out, MF_F64, t->literal, n);
         return MFRGN_OK;
     }
-    if (t->fold != MF_FOLD_BN_SCALE && t->fold != MF_FOLD_BN_BIAS)
+    if (t->fold == MF_FOLD_ROWS)
         return evaluate_rows(&e, t, to, out);
     double *values = mf_alloc(g->context, n * sizeof(double));
     if (!values)

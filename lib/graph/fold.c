@@ -1,8 +1,7 @@
-/* Folding: constants that can be worked out before the first run.
+/* Folding: BatchNorm into the product before it.  Layer scales are fuse.c's, since most kernels apply them for nothing.
  *
- * Where it would be wrong: the norms of the stem and of the attention layers feed residuals, so they have more than
- * one reader and stay; a LN's beta cannot go through a padded convolution (the padding is zero, not beta); after the
- * last BatchNorm of a prompt stand a mean and a maximum, no product. */
+ * Where it would be wrong: after the last BatchNorm of a prompt stand a mean and a maximum, and before it a GELU.  The
+ * affine part of a LayerNorm is left where it is: docs/decisions/0010. */
 #include "graph/graph.h"
 
 static int can_fold_weights(const mf_graph *g, const mf_node *n) {
@@ -40,46 +39,17 @@ static int fold_batchnorm(mf_graph *g, const mf_target *target, mf_node *bn) {
     return 1;
 }
 
-/* (gamma x + beta) W^T + b = x (W gamma)^T + (b + W beta): the norm's affine part goes into the one product that reads
- * it. */
-static void fold_affine(mf_graph *g, const mf_target *target, mf_node *norm, int gamma_slot) {
-    int readers;
-    int reader = mf_graph_reader(g, norm->output, &readers);
-    mf_value gamma = norm->input[gamma_slot], beta = norm->input[gamma_slot + 1];
-    if (readers != 1 || g->tensor[norm->output].name || gamma < 0 || beta < 0)
-        return;
-    mf_node *p = &g->node[reader];
-    if (!can_fold_weights(g, p) || p->input[0] != norm->output || p->attrs.ta || p->attrs.pad[0] || p->attrs.pad[1])
-        return;
-    mf_node product = *p, plain = *norm;
-    mf_value w = p->input[MF_IN_W];
-    product.input[MF_IN_W] = fold(g, MF_FOLD_COLUMNS, w, gamma, -1, -1, 0);
-    product.input[MF_IN_BIAS] = fold(g, MF_FOLD_LN_BIAS, p->input[MF_IN_BIAS], w, beta, -1, 0);
-    plain.input[gamma_slot] = plain.input[gamma_slot + 1] = -1;
-    mf_op op;
-    mf_graph_op(g, &plain, &op);
-    if (g->status != MFRGN_OK || !target->supports(target->user, &op))
-        return;
-    *norm = plain;
-    *p = product;
-}
-
 mfrgn_status mf_graph_fold(mf_graph *g, const mf_target *target) {
     for (size_t i = 0; i < g->node_count && g->status == MFRGN_OK; i++) {
         mf_node *n = &g->node[i];
         if (n->kind == MF_OP_BATCHNORM && fold_batchnorm(g, target, n))
             g->tensor[n->output].node = (int)i;
-        else if (n->kind == MF_OP_LAYERNORM)
-            fold_affine(g, target, n, 1);
-        else if (n->kind == MF_OP_DWCONV2D && n->attrs.norm)
-            fold_affine(g, target, n, MF_IN_GAMMA);
     }
     mf_graph_sweep(g);
     return g->status;
 }
 
-/* Batch norms go into their products first, since a residual can be fused only into a product; the affine parts last,
- * when it is known which norms stand alone. */
+/* Batch norms go into their products first, since a residual can be fused only into a product. */
 mfrgn_status mf_graph_optimise(mf_graph *g, const mf_target *target) {
     MF_TRY(mf_graph_fold(g, target));
     return mf_graph_fuse(g, target);

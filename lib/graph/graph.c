@@ -142,23 +142,15 @@ mf_value mf_graph_literal(mf_graph *g, const char *name, const double *values, i
     return v;
 }
 
+/* The shape and type are the first source's. */
 mf_value mf_graph_folded(mf_graph *g, mf_fold fold, const mf_value *source, double eps) {
-    /* The shape is the first source's, but for LN_BIAS: one value for each row of the weights. */
-    mf_value like = source[0];
-    int64_t rows;
-    mf_value v;
     if (g->status != MFRGN_OK)
         return -1;
-    if (fold == MF_FOLD_LN_BIAS) {
-        rows = g->tensor[source[1]].dim[0];
-        v = add_tensor(g, MF_ROLE_CONSTANT, NULL, 1, &rows);
-    } else {
-        mf_tensor t = g->tensor[like];
-        v = add_tensor(g, MF_ROLE_CONSTANT, NULL, t.ndim, t.dim);
-    }
+    mf_tensor like = g->tensor[source[0]];
+    mf_value v = add_tensor(g, MF_ROLE_CONSTANT, NULL, like.ndim, like.dim);
     if (v >= 0) {
+        g->tensor[v].dtype = like.dtype;
         g->tensor[v].fold = fold;
-        g->tensor[v].dtype = g->tensor[source[fold == MF_FOLD_LN_BIAS ? 1 : 0]].dtype;
         g->tensor[v].eps = eps;
         for (int i = 0; i < MF_FOLD_SOURCES; i++)
             g->tensor[v].source[i] = source[i];

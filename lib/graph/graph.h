@@ -19,8 +19,6 @@ typedef enum mf_role { MF_ROLE_INPUT, MF_ROLE_CONSTANT, MF_ROLE_RESULT } mf_role
 typedef enum mf_fold {
     MF_FOLD_NONE,
     MF_FOLD_ROWS,     /* a[o, ..] * b[o] */
-    MF_FOLD_COLUMNS,  /* a[o, i, ..] * b[i] */
-    MF_FOLD_LN_BIAS,  /* a[o]? + sum over i.. of b[o, i, ..] c[i]: a = bias or none, b = weights, c = beta */
     MF_FOLD_BN_SCALE, /* a / sqrt(b + eps): gamma, variance */
     MF_FOLD_BN_BIAS   /* a - b c + (d c)?: beta, mean, scale, bias or none */
 } mf_fold;

@@ -31,7 +31,7 @@ static void put_shape(printer *p, const mf_tensor *t) {
 }
 
 static void put_constant(printer *p, mf_value v) {
-    static const char *const fold_name[] = {"", "rows", "columns", "ln_bias", "bn_scale", "bn_bias"};
+    static const char *const fold_name[] = {"", "rows", "bn_scale", "bn_bias"};
     const mf_tensor *t = &p->g->tensor[v];
     if (!t->fold) {
         put(p, "%s", t->name ? t->name : "literal");

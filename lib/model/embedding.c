@@ -6,20 +6,34 @@
 
 /* LoFTR's encoding in its corrected form, positions from 1, d = 128: for k = 0 .. d/4 - 1, w_k = exp(-2k ln(10000) /
  * (d/2)); channel 4k = sin(x w_k), 4k+1 = cos(x w_k), 4k+2 = sin(y w_k), 4k+3 = cos(y w_k). */
+static void encode(int64_t position, int k, double *sine, double *cosine) {
+    double frequency = exp(-2.0 * k * log(10000.0) / (MF_EMBED / 2));
+    *sine = sin((double)position * frequency);
+    *cosine = cos((double)position * frequency);
+}
+
 static mf_value position_encoding(mf_net *net, int64_t h, int64_t w) {
     double *values = mf_alloc(net->g->context, (size_t)(h * w) * MF_EMBED * sizeof(double));
+    double sine, cosine;
     if (!values)
         return mf_graph_fail(net->g, MFRGN_ERROR_MEMORY, "out of memory: a position encoding");
-    for (int64_t y = 0; y < h; y++)
-        for (int64_t x = 0; x < w; x++)
-            for (int k = 0; k < MF_EMBED / 4; k++) {
-                double frequency = exp(-2.0 * k * log(10000.0) / (MF_EMBED / 2));
-                double *at = values + (y * w + x) * MF_EMBED + 4 * k;
-                at[0] = sin((double)(x + 1) * frequency);
-                at[1] = cos((double)(x + 1) * frequency);
-                at[2] = sin((double)(y + 1) * frequency);
-                at[3] = cos((double)(y + 1) * frequency);
+    for (int k = 0; k < MF_EMBED / 4; k++) {
+        double *at = values + 4 * k;
+        for (int64_t x = 0; x < w; x++) {
+            encode(x + 1, k, &sine, &cosine);
+            for (int64_t y = 0; y < h; y++) {
+                at[(y * w + x) * MF_EMBED] = sine;
+                at[(y * w + x) * MF_EMBED + 1] = cosine;
             }
+        }
+        for (int64_t y = 0; y < h; y++) {
+            encode(y + 1, k, &sine, &cosine);
+            for (int64_t x = 0; x < w; x++) {
+                at[(y * w + x) * MF_EMBED + 2] = sine;
+                at[(y * w + x) * MF_EMBED + 3] = cosine;
+            }
+        }
+    }
     int64_t dim[] = {h, w, MF_EMBED};
     mf_value v = mf_graph_literal(net->g, "position", values, 3, dim);
     mf_free(net->g->context, values);

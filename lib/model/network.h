@@ -53,6 +53,7 @@ typedef struct mf_net {
     mf_parameters *parameters;
     int64_t batch;
     char prefix[MF_NAME]; /* put before every parameter's name */
+    size_t next;          /* where the table is searched first: a network asks in the order in which it declared */
 } mf_net;
 
 /* ---- parameters: names are printf formats; shapes in the state dict's order ---- */

@@ -12,6 +12,16 @@ int mf_parameters_find(const mf_parameters *table, const char *name) {
     return -1;
 }
 
+static int find_next(mf_net *net, const char *name) {
+    const mf_parameters *table = net->parameters;
+    int index = net->next < table->count && strcmp(table->item[net->next].name, name) == 0
+                    ? (int)net->next
+                    : mf_parameters_find(table, name);
+    if (index >= 0)
+        net->next = (size_t)index + 1;
+    return index;
+}
+
 static int declare(mf_net *net, const char *name, mf_shape shape, int learnt, mf_init init) {
     mf_parameters *table = net->parameters;
     void *items = table->item;
@@ -34,7 +44,7 @@ static mf_value parameter(mf_net *net, mf_shape shape, int learnt, mf_init init,
     int length = snprintf(full, sizeof(full), "%s%s%s", net->prefix, name, ending);
     if (length < 0 || length >= MF_NAME)
         return mf_graph_fail(net->g, MFRGN_ERROR_INTERNAL, "the name %s is too long", full);
-    int index = mf_parameters_find(net->parameters, full);
+    int index = find_next(net, full);
     if (index < 0 && (index = declare(net, full, shape, learnt, init)) < 0)
         return -1;
     return mf_graph_weight(net->g, full, index, net->parameters->item[index].stored.dtype, shape.ndim, shape.dim);

@@ -75,15 +75,12 @@ static mfrgn_status check_finite(mfrgn_model *model, mf_parameter *p, int thread
     return MFRGN_OK;
 }
 
-/* Every parameter that the constant is made from. */
-static mfrgn_status check_sources(const maker *m, mf_value v) {
-    const mf_tensor *t = &m->g->tensor[v];
-    if (t->parameter >= 0)
-        return check_finite(m->session->model, &m->session->model->parameters.item[t->parameter],
-                            m->session->threads);
-    for (int i = 0; t->fold && i < MF_FOLD_SOURCES; i++)
-        if (t->source[i] >= 0)
-            MF_TRY(check_sources(m, t->source[i]));
+/* Every parameter that the graph is computed from, before any of them is packed: the backend's threads may be others
+ * than ours (OpenMP's), and taking turns at every tensor would cost more than reading the weights twice. */
+static mfrgn_status check_parameters(mfrgn_session *s, const mf_graph *g) {
+    for (size_t v = 0; v < g->tensor_count; v++)
+        if (g->tensor[v].parameter >= 0)
+            MF_TRY(check_finite(s->model, &s->model->parameters.item[g->tensor[v].parameter], s->threads));
     return MFRGN_OK;
 }
 
@@ -111,7 +108,6 @@ static mfrgn_status make_constant(void *user, void *data) {
     mfrgn_context *context = m->session->context;
     const mf_backend *table = m->session->backend->table;
     const mf_tensor *t = &m->g->tensor[m->v];
-    MF_TRY(check_sources(m, m->v));
     if (!m->kernel)
         return mf_constant_evaluate(m->g, m->v, stored_parameter, m->session->model, t->dtype, data);
     if (t->parameter >= 0) { /* packed from where it lies, if it lies well */
@@ -246,6 +242,7 @@ static mfrgn_status plan_steps(mfrgn_session *s, mf_view_plan *plan, mf_kernel_i
 static mfrgn_status plan_graph(mfrgn_session *s, mfrgn_view view, mf_view_plan *plan) {
     MF_TRY(mf_network_build(s->context, s->model->config, &s->model->parameters, view, s->batch, &plan->graph));
     plan->graph->keep_taps = s->keep_taps;
+    MF_TRY(check_parameters(s, plan->graph));
     assign_types(s, plan->graph);
     if (!s->no_passes)
         MF_TRY(mf_graph_optimise(plan->graph, &(mf_target){supports, s}));
