@@ -42,9 +42,9 @@
  *     the stem, they are oneDNN's);
  *   - with AVX2, products as well.
  * Below 2 MFLOP making the primitive (0.3 to 3 ms, once a process) outweighs the gain.  Depthwise convolutions stay
- * with the common kernels, which have the norm in them.  With AVX2 oneDNN's jit_dw (2.6.3) would save some 2.5 ms of the
- * 440 that the products take there, by the sum of these figures; 3.2's brdgmm_dw is slower than jit_dw (101 against 150
- * GFLOP/s).  On any other instruction set oneDNN computes nothing: neither SSE4.1 nor Arm is measured. */
+ * with the common kernels, which have the norm in them.  With AVX2 oneDNN's jit_dw (2.6.3) would save some 2.5 ms of
+ * the 440 that the products take there, by the sum of these figures; 3.2's brdgmm_dw is slower than jit_dw (101 against
+ * 150 GFLOP/s).  On any other instruction set oneDNN computes nothing: neither SSE4.1 nor Arm is measured. */
 #include "backends/onednn/onednn.h"
 
 /* oneDNN's own view of the machine, DNNL_MAX_CPU_ISA included: the rule is about its kernels. */
