@@ -5,8 +5,10 @@
  *
  *     bench_onednn -t 1 -p                                 DNNL_MAX_CPU_ISA=AVX2 bench_onednn -i avx2 -t 1 -p
  *
- * Two cores of a Sapphire Rapids that others used too: one thread, processor time, fastest of many runs, +- 0.05.  In
- * brackets: 2 threads, clock time, in a quiet minute.
+ * Two cores of a Sapphire Rapids that others used too (load 4 to 6): one thread, processor time, the fastest of many
+ * runs in one go; repetitions differed by about 0.05, so 0.95 to 1.05 is no difference.  In brackets: 2 threads, clock
+ * time, one go at high priority on the same busy machine; only rows that it did not visibly disturb (left out: stem,
+ * 958 rows).  Taken with the common kernels of commit f6ced82; later changes to them are not in here.
  *
  *                                   AVX-512: 2.6.3              3.2                     AVX2: 2.6.3
  *     4096 x 128 -> 512 GELU        0.81 (0.80)                 0.90                    1.05
@@ -29,19 +31,20 @@
  *     depthwise 7x7 and norm, 4 stages of one image; oneDNN, then the common norm:
  *                                   0.77 0.75 0.70 0.70         -                       1.07 1.22 1.33 1.58
  *
- * oneDNN reaches 350 to 390 of about 390 GFLOP/s on both cores when they are quiet (AVX-512, without GELU, which costs
- * 2.6.3 up to a quarter), so the common kernels could not win by much; they do by a cheaper GELU and by fetching
- * weights ahead.  With AVX2 3.x prefers brgconv_1x1 (the common kernels' speed); product.c asks for jit_1x1, as 2.6.3
- * has it, which is 4 to 15 % faster.
+ * On an idle machine oneDNN alone reached 328 to 384 GFLOP/s with 2 threads (AVX-512, no GELU); GELU made 4096 x 128 ->
+ * 512 take 2.19 ms in place of 1.57 with 2.6.3.  The two were never compared on an idle machine.
+ * With AVX2 3.x prefers brgconv_1x1; product.c asks for jit_1x1, as 2.6.3 has it.  Against brgconv_1x1 it is 7 to 19 %
+ * faster with 3.2; with 3.7.2, 14 to 20 % with GELU, and from 9 % slower to 9 % faster with a residual.  All AVX2
+ * figures are of this AVX-512 machine restricted to AVX2: a machine that has only AVX2 is not measured.
  *
  * Rule.  oneDNN computes what has constant f32 weights, 2 MFLOP or more and no scale or sigmoid, of
  *   - convolutions other than products (1x1) and patches (stride = kernel, no padding; but of fewer than 16 channels,
  *     the stem, they are oneDNN's);
  *   - with AVX2, products as well.
  * Below 2 MFLOP making the primitive (0.3 to 3 ms, once a process) outweighs the gain.  Depthwise convolutions stay
- * with the common kernels, which have the norm in them, with AVX2 too: oneDNN's jit_dw would save 0.5 % of an embedding
- * there, and 3.2 (brdgmm_dw) nothing.  On any other instruction set oneDNN computes nothing: SSE4.1 is not worth it,
- * and its Arm kernels are not measured. */
+ * with the common kernels, which have the norm in them.  With AVX2 oneDNN's jit_dw (2.6.3) would save some 2.5 ms of
+ * the 440 that the products take there, by the sum of these figures; 3.2's brdgmm_dw is slower than jit_dw (101 against
+ * 150 GFLOP/s).  On any other instruction set oneDNN computes nothing: neither SSE4.1 nor Arm is measured. */
 #include "backends/onednn/onednn.h"
 
 /* oneDNN's own view of the machine, DNNL_MAX_CPU_ISA included: the rule is about its kernels. */
