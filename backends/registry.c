@@ -167,8 +167,7 @@ const char *mf_backend_name(int index) {
     return index >= 0 && (size_t)index < MF_COUNT(known) ? known[index].name : NULL;
 }
 
-mfrgn_status mf_backend_open(mfrgn_context *context, const char *name, const mf_loaded **backend,
-                             char **passed_over) {
+mfrgn_status mf_backend_open(mfrgn_context *context, const char *name, const mf_loaded **backend, char **passed_over) {
     mf_registry *r = get_registry(context);
     if (!r)
         return mf_fail_memory(context, sizeof(*r), "the backends");

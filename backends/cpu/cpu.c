@@ -126,6 +126,11 @@ void mf_cpu_release(mf_cpu_kernel *k) {
         k->cpu->host->free(k->cpu->host->context, k);
 }
 
+mf_status mf_cpu_not_finite(const mf_cpu *cpu) {
+    enum { NUMERIC = 9 }; /* mirrors mfrgn_status */
+    return cpu->host->fail(cpu->host->context, NUMERIC, "a weight holds NaN or infinity");
+}
+
 /* ---- threads ---- */
 int mf_cpu_slots(const mf_cpu *cpu, double elements) {
     return elements < MF_CPU_SMALL ? 1 : cpu->threads;

@@ -130,6 +130,8 @@ typedef void (*mf_chunk_fn)(void *arg, int64_t chunk, int slot);
 void mf_cpu_for(const mf_cpu *cpu, int slots, int64_t chunks, mf_chunk_fn fn, void *arg);
 /* 1 for small work, else the threads. */
 int mf_cpu_slots(const mf_cpu *cpu, double elements);
+/* Says that a weight holds NaN or infinity: MFRGN_ERROR_NUMERIC. */
+mf_status mf_cpu_not_finite(const mf_cpu *cpu);
 
 /* Chunks of whole rows for row by row work: chunk[0] rows, about 16k elements, at least four chunks a thread if there
  * is that much. */
@@ -173,7 +175,14 @@ typedef struct mf_panel_source {
     int64_t n, k0, k1, sn, s0, s1;
 } mf_panel_source;
 
-void mf_panel_pack(const mf_cpu *cpu, const mf_panel_source *s, void *packed); /* by several threads if it is large */
+/* By several threads if it is large. */
+void mf_panel_pack(const mf_cpu *cpu, const mf_panel_source *s, void *packed);
+/* Whether the source's columns lie one after the other, as weights do: then mf_panel_pack_checked can be had. */
+static inline int mf_panel_checkable(const mf_panel_source *s) {
+    return s->sn == s->k0 * s->k1;
+}
+/* The same, and 0 if a value is NaN or infinite. */
+int mf_panel_pack_checked(const mf_cpu *cpu, const mf_panel_source *s, void *packed);
 uint64_t mf_panel_key(const struct mf_cpu_isa *isa, uint64_t layout, mf_dtype t);
 
 /* ---- products (gemm.c) ---- */

@@ -133,7 +133,9 @@ static mf_status prepare(mf_cpu_kernel *k) {
     mf_gemm_plan(k, 1, k->direct == VIA_ROWS);
     size_t bytes = mf_panel_bytes(k->cpu->isa, g->n, g->k, g->btype);
     if (w->constant) {
+        mf_panel_source s = source(k, NULL);
         k->info.pack_bytes[MF_IN_W] = bytes;
+        k->info.pack_checks[MF_IN_W] = mf_panel_checkable(&s);
         /* a pointwise weight has the panels of MATMUL's with tb */
         k->info.pack_key[MF_IN_W] = mf_panel_key(k->cpu->isa, w->dim[2] * w->dim[3] == 1 ? 1 : 3, g->btype);
     } else {
@@ -145,8 +147,11 @@ static mf_status prepare(mf_cpu_kernel *k) {
 static mf_status pack(const mf_cpu_kernel *k, int input, const void *plain, void *packed) {
     (void)input;
     mf_panel_source s = source(k, plain);
-    mf_panel_pack(k->cpu, &s, packed);
-    return 0;
+    if (!k->info.pack_checks[MF_IN_W]) {
+        mf_panel_pack(k->cpu, &s, packed);
+        return 0;
+    }
+    return mf_panel_pack_checked(k->cpu, &s, packed) ? 0 : mf_cpu_not_finite(k->cpu);
 }
 
 static mf_status run(const mf_cpu_kernel *k, const void *const *in, void *out, void *scratch) {

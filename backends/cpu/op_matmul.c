@@ -40,7 +40,9 @@ static mf_status prepare(mf_cpu_kernel *k) {
     mf_gemm_plan(k, k->batch, op->attrs.ta);
     size_t bytes = mf_panel_bytes(k->cpu->isa, g->n, g->k, g->btype);
     if (w->constant) {
+        mf_panel_source s = source(k, NULL);
         k->info.pack_bytes[MF_IN_W] = bytes;
+        k->info.pack_checks[MF_IN_W] = mf_panel_checkable(&s);
         k->info.pack_key[MF_IN_W] = mf_panel_key(k->cpu->isa, op->attrs.tb ? 1 : 2, g->btype);
     } else {
         k->shared_bytes = bytes;
@@ -51,8 +53,11 @@ static mf_status prepare(mf_cpu_kernel *k) {
 static mf_status pack(const mf_cpu_kernel *k, int input, const void *plain, void *packed) {
     (void)input;
     mf_panel_source s = source(k, plain);
-    mf_panel_pack(k->cpu, &s, packed);
-    return 0;
+    if (!k->info.pack_checks[MF_IN_W]) {
+        mf_panel_pack(k->cpu, &s, packed);
+        return 0;
+    }
+    return mf_panel_pack_checked(k->cpu, &s, packed) ? 0 : mf_cpu_not_finite(k->cpu);
 }
 
 /* Rows of the transpose of a [k, m]. */

@@ -94,8 +94,16 @@ mfrgn_status mfrgn_context_set_backend_path(mfrgn_context *context, const char *
 
 const char *mfrgn_status_string(mfrgn_status status) {
     static const char *const text[] = {
-        "success",       "bad argument",  "out of memory", "input or output failed",   "damaged or malformed file",
-        "does not fit the network", "not supported", "backend failed", "cancelled", "not a finite number",
+        "success",
+        "bad argument",
+        "out of memory",
+        "input or output failed",
+        "damaged or malformed file",
+        "does not fit the network",
+        "not supported",
+        "backend failed",
+        "cancelled",
+        "not a finite number",
         "internal error",
     };
     return (unsigned)status < MF_COUNT(text) ? text[status] : "unknown status";

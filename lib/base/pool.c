@@ -26,8 +26,8 @@ struct mf_pool {
     mfrgn_context *context;
     pthread_mutex_t lock;
     pthread_cond_t posted, finished;
-    job *first;   /* jobs that may have tasks left */
-    int serial;   /* atomic: counts the jobs posted */
+    job *first; /* jobs that may have tasks left */
+    int serial; /* atomic: counts the jobs posted */
     int stop;
     int workers;
     pthread_t thread[MAX_WORKERS];

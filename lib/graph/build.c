@@ -10,8 +10,7 @@ static mf_node start(mf_op_kind kind, int inputs, const mf_value *input) {
     return n;
 }
 
-#define START(kind, ...)                                                                                               \
-    start(kind, (int)MF_COUNT(((const mf_value[]){__VA_ARGS__})), (const mf_value[]){__VA_ARGS__})
+#define START(kind, ...) start(kind, (int)MF_COUNT(((const mf_value[]){__VA_ARGS__})), (const mf_value[]){__VA_ARGS__})
 
 /* Products keep slots for the scale and the residual that fusion may put there. */
 mf_value mf_matmul(mf_graph *g, mf_value a, mf_value b, mf_value bias, int ta, int tb) {
@@ -84,8 +83,7 @@ mf_value mf_mul(mf_graph *g, mf_value a, mf_value b) {
 mf_value mf_pyramid_pool(mf_graph *g, mf_value x, const int (*levels)[2], int count) {
     mf_node n = START(MF_OP_PYRAMID_POOL, x);
     if (count < 1 || count > MF_MAX_LEVELS)
-        return mf_graph_fail(g, MFRGN_ERROR_ARGUMENT, "%d pooling levels, 1 to %d are possible", count,
-                             MF_MAX_LEVELS);
+        return mf_graph_fail(g, MFRGN_ERROR_ARGUMENT, "%d pooling levels, 1 to %d are possible", count, MF_MAX_LEVELS);
     n.attrs.level_count = count;
     memcpy(n.attrs.levels, levels, (size_t)count * sizeof(*levels));
     return mf_graph_node(g, &n);

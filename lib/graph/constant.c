@@ -174,7 +174,8 @@ char *mf_constant_key(const mf_graph *g, mf_value v) {
     if (t->parameter >= 0)
         return mf_format(g->context, "p%d", t->parameter);
     if (t->literal)
-        return mf_format(g->context, "l%016llx", (unsigned long long)mf_hash(t->literal, elements(t) * sizeof(double), 0));
+        return mf_format(g->context, "l%016llx",
+                         (unsigned long long)mf_hash(t->literal, elements(t) * sizeof(double), 0));
     char *key = mf_format(g->context, "f%d/%.17g", (int)t->fold, t->eps);
     for (int i = 0; i < MF_FOLD_SOURCES && key; i++) {
         char *part = t->source[i] >= 0 ? mf_constant_key(g, t->source[i]) : mf_strdup(g->context, "-");

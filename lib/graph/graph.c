@@ -104,8 +104,7 @@ static mf_value add_tensor(mf_graph *g, mf_role role, const char *name, int ndim
     if (g->status != MFRGN_OK)
         return -1;
     void *items = g->tensor;
-    mfrgn_status status =
-        mf_reserve(g->context, &items, &g->tensor_room, g->tensor_count + 1, sizeof(mf_tensor));
+    mfrgn_status status = mf_reserve(g->context, &items, &g->tensor_room, g->tensor_count + 1, sizeof(mf_tensor));
     g->tensor = items;
     if (status != MFRGN_OK) {
         g->status = status;
@@ -125,8 +124,7 @@ mf_value mf_graph_input(mf_graph *g, const char *name, int ndim, const int64_t *
     return g->input = add_tensor(g, MF_ROLE_INPUT, name, ndim, dim);
 }
 
-mf_value mf_graph_weight(mf_graph *g, const char *name, int parameter, mf_dtype stored, int ndim,
-                         const int64_t *dim) {
+mf_value mf_graph_weight(mf_graph *g, const char *name, int parameter, mf_dtype stored, int ndim, const int64_t *dim) {
     mf_value v = add_tensor(g, MF_ROLE_CONSTANT, name, ndim, dim);
     if (v >= 0) {
         g->tensor[v].parameter = parameter;

@@ -11,8 +11,8 @@
 #include <stdlib.h>
 
 typedef struct place {
-    mf_value root;  /* whose memory this is part of; itself for a root */
-    size_t inside;  /* bytes from the root's start */
+    mf_value root; /* whose memory this is part of; itself for a root */
+    size_t inside; /* bytes from the root's start */
 } place;
 
 typedef struct interval {
@@ -97,8 +97,8 @@ static void place_concat(planner *p, const mf_node *n) {
 static void place_slice(planner *p, const mf_node *n) {
     const mf_tensor *x = &p->g->tensor[n->input[0]];
     if (outer_count(x, n->attrs.axis) == 1 && x->role == MF_ROLE_RESULT)
-        share(p, n->output, n->input[0], tensor_bytes(p, n->output) / (size_t)(n->attrs.end - n->attrs.begin) *
-                                             (size_t)n->attrs.begin);
+        share(p, n->output, n->input[0],
+              tensor_bytes(p, n->output) / (size_t)(n->attrs.end - n->attrs.begin) * (size_t)n->attrs.begin);
 }
 
 /* The input whose place the result may take: of the same size, a whole root, read for the last time here. */
@@ -203,7 +203,9 @@ static size_t list_intervals(planner *p, mf_plan *plan, interval *list) {
     for (size_t i = 0; i < g->node_count; i++) {
         plan->scratch_offset[i] = 0;
         if (p->need[i].scratch_bytes)
-            list[count++] = (interval){.bytes = round_up(p->need[i].scratch_bytes), .first = (int)i, .last = (int)i,
+            list[count++] = (interval){.bytes = round_up(p->need[i].scratch_bytes),
+                                       .first = (int)i,
+                                       .last = (int)i,
                                        .result = &plan->scratch_offset[i]};
     }
     return count;

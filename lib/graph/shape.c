@@ -5,10 +5,10 @@
 #include "graph/graph.h"
 
 const char *mf_op_name(mf_op_kind kind) {
-    static const char *const name[MF_OP_COUNT] = {
-        "none",      "matmul", "conv2d",       "dwconv2d", "layernorm", "groupnorm", "batchnorm",
-        "act",       "add",    "mul",          "pyramid_pool", "maxpool", "concat",  "slice",
-        "attention", "channel_max", "gated_mean", "l2norm", "reshape"};
+    static const char *const name[MF_OP_COUNT] = {"none",         "matmul",     "conv2d", "dwconv2d", "layernorm",
+                                                  "groupnorm",    "batchnorm",  "act",    "add",      "mul",
+                                                  "pyramid_pool", "maxpool",    "concat", "slice",    "attention",
+                                                  "channel_max",  "gated_mean", "l2norm", "reshape"};
     return (unsigned)kind < MF_OP_COUNT ? name[kind] : "unknown";
 }
 

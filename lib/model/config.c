@@ -18,9 +18,9 @@ const mf_backbone mf_backbones[] = {
 };
 
 /* The same names in the same order. */
-static const char *const backbone_names[] = {
-    "convnext_atto", "convnext_femto", "convnext_pico",  "convnext_nano", "convnext_tiny", "convnext_small",
-    "convnext_base", "convnext_large", "resnet18",       "resnet34",      "resnet50",      NULL};
+static const char *const backbone_names[] = {"convnext_atto", "convnext_femto", "convnext_pico", "convnext_nano",
+                                             "convnext_tiny", "convnext_small", "convnext_base", "convnext_large",
+                                             "resnet18",      "resnet34",       "resnet50",      NULL};
 static const char *const attention_names[] = {"linear", "full", NULL};
 static const char *const global_names[] = {"none", "scam", NULL};
 static const char *const local_names[] = {"none", "last", "means", "initial", "prompt", NULL};
@@ -57,9 +57,7 @@ static const struct {
     {"cvact", {{0}}},
     {"vigor", {{MFRGN_CONFIG_AERIAL_SIZE, "320x320"}, {MFRGN_CONFIG_GROUND_SIZE, "320x640"}}},
     {"u1652",
-     {{MFRGN_CONFIG_AERIAL_SIZE, "384x384"},
-      {MFRGN_CONFIG_GROUND_SIZE, "384x384"},
-      {MFRGN_CONFIG_SHARED, "1"}}},
+     {{MFRGN_CONFIG_AERIAL_SIZE, "384x384"}, {MFRGN_CONFIG_GROUND_SIZE, "384x384"}, {MFRGN_CONFIG_SHARED, "1"}}},
     {"paper",
      {{MFRGN_CONFIG_GROUND_SIZE, "128x256"},
       {MFRGN_CONFIG_FFN, "2048"},
@@ -232,8 +230,9 @@ mfrgn_status mfrgn_config_validate(const mfrgn_config *config) {
     for (int i = 0; i < 2; i++) {
         mf_config_view(config, (mfrgn_view)i, &view[i]);
         if (view[i].height < 32 || view[i].width < 32 || view[i].height > 8192 || view[i].width > 8192)
-            return mf_fail(context, MFRGN_ERROR_ARGUMENT, "%s: %dx%d, each side must be 32 to 8192", spec[i ? MFRGN_CONFIG_AERIAL_SIZE : MFRGN_CONFIG_GROUND_SIZE].name,
-                           view[i].height, view[i].width);
+            return mf_fail(context, MFRGN_ERROR_ARGUMENT, "%s: %dx%d, each side must be 32 to 8192",
+                           spec[i ? MFRGN_CONFIG_AERIAL_SIZE : MFRGN_CONFIG_GROUND_SIZE].name, view[i].height,
+                           view[i].width);
         if (view[i].tokens_low > 65536 || view[i].tokens_high > 65536)
             return mf_fail(context, MFRGN_ERROR_ARGUMENT, "%lld + %lld tokens: at most 65536 of each are possible",
                            (long long)view[i].tokens_low, (long long)view[i].tokens_high);

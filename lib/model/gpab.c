@@ -50,8 +50,8 @@ mf_value mf_build_gpab(mf_net *net, int scale, mf_value map, mf_value prompt) {
 
     gate_kernel(net, scale, kernel);
     mf_layer sp = mf_net_layer(net, MF_SHAPE(1, 1, kernel[0], kernel[1]), 1, "sp%s.%d", suffix, scale);
-    mf_value position = mf_conv2d(net->g, mf_channel_max(net->g, p), sp.weight, sp.bias, 1, (int)kernel[0] / 2,
-                                  (int)kernel[1] / 2);
+    mf_value position =
+        mf_conv2d(net->g, mf_channel_max(net->g, p), sp.weight, sp.bias, 1, (int)kernel[0] / 2, (int)kernel[1] / 2);
     position = mf_activate(net->g, position, MF_ACT_SIGMOID);
     return mf_gated_mean(net->g, map, gate, position);
 }

@@ -1,5 +1,6 @@
 /* Initialisation without a checkpoint, from a seed.  Counter-based: a value depends on the seed, its tensor's name and
- * its place alone, so that it is the same whatever else the network has.  Generator: splitmix64 (Steele et al., 2014). */
+ * its place alone, so that it is the same whatever else the network has.  Generator: splitmix64 (Steele et al., 2014).
+ */
 #include <math.h>
 #include <string.h>
 

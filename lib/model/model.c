@@ -118,8 +118,8 @@ static mfrgn_status fill_all(mfrgn_model *model, mfrgn_fill fill, void *user) {
     return MFRGN_OK;
 }
 
-mfrgn_status mfrgn_model_create_filled(mfrgn_context *context, const mfrgn_config *config, mfrgn_fill fill,
-                                       void *user, mfrgn_model **out) {
+mfrgn_status mfrgn_model_create_filled(mfrgn_context *context, const mfrgn_config *config, mfrgn_fill fill, void *user,
+                                       mfrgn_model **out) {
     if (!context || !config || !fill || !out)
         return mf_fail(context, MFRGN_ERROR_ARGUMENT, "mfrgn_model_create_filled: NULL argument");
     mfrgn_model *model;
@@ -193,8 +193,9 @@ static mfrgn_status take_weights(mfrgn_model *model, const char *path, const mfr
         if (!w)
             return mf_fail(model->context, MFRGN_ERROR_MISMATCH, "%s: tensor \"%s\" is missing", path, p->name);
         if (w->dtype != MF_F32 && w->dtype != MF_F16 && w->dtype != MF_BF16 && w->dtype != MF_F64)
-            return mf_fail(model->context, MFRGN_ERROR_MISMATCH, "%s: tensor \"%s\" is %s, weights are f32, f64, f16 or bf16",
-                           path, p->name, mf_dtype_name(w->dtype));
+            return mf_fail(model->context, MFRGN_ERROR_MISMATCH,
+                           "%s: tensor \"%s\" is %s, weights are f32, f64, f16 or bf16", path, p->name,
+                           mf_dtype_name(w->dtype));
         if (!same_shape(p, w))
             return bad_shape(model, path, p, w);
         p->stored = (mf_stored){w->dtype, w->data};
@@ -273,8 +274,7 @@ mfrgn_status mfrgn_model_tensor_get_info(const mfrgn_model *model, size_t index,
 mfrgn_status mfrgn_model_tensor_read(const mfrgn_model *model, size_t index, float *values, size_t count) {
     if (!model)
         return MFRGN_ERROR_ARGUMENT;
-    if (!values || index >= model->parameters.count ||
-        count != mf_parameter_elements(&model->parameters.item[index]))
+    if (!values || index >= model->parameters.count || count != mf_parameter_elements(&model->parameters.item[index]))
         return mf_fail(model->context, MFRGN_ERROR_ARGUMENT, "mfrgn_model_tensor_read: bad index %zu, values or count",
                        index);
     const mf_stored *stored = &model->parameters.item[index].stored;

@@ -57,8 +57,8 @@ static mf_value build_local(mf_net *net, int source, const mf_value s[4], const 
                                                                    : mf_build_gpab(net, i, s[i], prompt[i]);
     }
     mf_value all = last - first > 1 ? mf_concat(net->g, f + first, last - first, 2) : f[first];
-    mf_layer l = mf_net_layer(net, MF_SHAPE(mf_config_int(net->config, MFRGN_CONFIG_DIM_L), values), 1,
-                              "proj_local%s", net->view.suffix);
+    mf_layer l = mf_net_layer(net, MF_SHAPE(mf_config_int(net->config, MFRGN_CONFIG_DIM_L), values), 1, "proj_local%s",
+                              net->view.suffix);
     return mf_matmul(net->g, tapped(net, all, "f_local"), l.weight, l.bias, 0, 1);
 }
 
@@ -103,10 +103,9 @@ mfrgn_status mf_network_build(mfrgn_context *context, const mfrgn_config *config
     /* Learnt with the loss; no descriptor depends on it.  Declared first, as in the state dict. */
     mf_net_parameter(&net, (mf_shape){0, {0}}, 1, (mf_init){MF_INIT_CONSTANT, 2.6592600369327779}, "logit_scale");
     mf_value image = mf_graph_input(g, "image", 4, (int64_t[]){batch, net.view.height, net.view.width, 3});
-    mf_value d = mf_config_int(config, MFRGN_CONFIG_SAMPLE4GEO) ? build_sample4geo(&net, image)
-                                                               : build_mfrgn(&net, image);
-    d = mf_reshape(g, tapped(&net, d, "desc_unnormalised"), 2,
-                   (int64_t[]){batch, mf_config_descriptor_size(config)});
+    mf_value d =
+        mf_config_int(config, MFRGN_CONFIG_SAMPLE4GEO) ? build_sample4geo(&net, image) : build_mfrgn(&net, image);
+    d = mf_reshape(g, tapped(&net, d, "desc_unnormalised"), 2, (int64_t[]){batch, mf_config_descriptor_size(config)});
     g->output = tapped(&net, mf_l2norm(g, d, 1e-12), "descriptor");
     mfrgn_status status = g->status;
     if (status != MFRGN_OK)

@@ -36,8 +36,7 @@ static int declare(mf_net *net, const char *name, mf_shape shape, int learnt, mf
     return (int)table->count++;
 }
 
-static mf_value parameter(mf_net *net, mf_shape shape, int learnt, mf_init init, const char *name,
-                          const char *ending) {
+static mf_value parameter(mf_net *net, mf_shape shape, int learnt, mf_init init, const char *name, const char *ending) {
     char full[3 * MF_NAME];
     if (net->g->status != MFRGN_OK)
         return -1;

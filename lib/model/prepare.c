@@ -39,6 +39,7 @@ typedef struct maker {
     mf_value v;
     mf_kernel *kernel; /* NULL: the plain form */
     int input;
+    int checked_by_kernel;
 } maker;
 
 static mf_stored stored_parameter(void *user, int parameter) {
@@ -75,12 +76,14 @@ static mfrgn_status check_finite(mfrgn_model *model, mf_parameter *p, int thread
     return MFRGN_OK;
 }
 
-/* Every parameter that the graph is computed from, before any of them is packed: the backend's threads may be others
- * than ours (OpenMP's), and taking turns at every tensor would cost more than reading the weights twice. */
-static mfrgn_status check_parameters(mfrgn_session *s, const mf_graph *g) {
-    for (size_t v = 0; v < g->tensor_count; v++)
-        if (g->tensor[v].parameter >= 0)
-            MF_TRY(check_finite(s->model, &s->model->parameters.item[g->tensor[v].parameter], s->threads));
+/* Every parameter that the constant is made from: names the one that is not finite. */
+static mfrgn_status check_sources(const maker *m, mf_value v) {
+    const mf_tensor *t = &m->g->tensor[v];
+    if (t->parameter >= 0)
+        return check_finite(m->session->model, &m->session->model->parameters.item[t->parameter], m->session->threads);
+    for (int i = 0; t->fold && i < MF_FOLD_SOURCES; i++)
+        if (t->source[i] >= 0)
+            MF_TRY(check_sources(m, t->source[i]));
     return MFRGN_OK;
 }
 
@@ -103,14 +106,12 @@ static size_t value_count(const mf_tensor *t) {
     return n;
 }
 
-static mfrgn_status make_constant(void *user, void *data) {
-    const maker *m = user;
+/* Packed from where it lies, if it lies well and is not folded; else from a copy in the operand's type. */
+static mfrgn_status pack_constant(const maker *m, void *data) {
     mfrgn_context *context = m->session->context;
     const mf_backend *table = m->session->backend->table;
     const mf_tensor *t = &m->g->tensor[m->v];
-    if (!m->kernel)
-        return mf_constant_evaluate(m->g, m->v, stored_parameter, m->session->model, t->dtype, data);
-    if (t->parameter >= 0) { /* packed from where it lies, if it lies well */
+    if (t->parameter >= 0) {
         mf_stored stored = stored_parameter(m->session->model, t->parameter);
         if (stored.dtype == t->dtype && (uintptr_t)stored.data % mf_dtype_size(t->dtype) == 0)
             return (mfrgn_status)table->pack(m->kernel, m->input, stored.data, data);
@@ -126,6 +127,18 @@ static mfrgn_status make_constant(void *user, void *data) {
     return status;
 }
 
+static mfrgn_status make_constant(void *user, void *data) {
+    const maker *m = user;
+    if (!m->checked_by_kernel)
+        MF_TRY(check_sources(m, m->v));
+    if (!m->kernel)
+        return mf_constant_evaluate(m->g, m->v, stored_parameter, m->session->model, m->g->tensor[m->v].dtype, data);
+    mfrgn_status status = pack_constant(m, data);
+    if (status == MFRGN_ERROR_NUMERIC)
+        MF_TRY(check_sources(m, m->v));
+    return status;
+}
+
 static mfrgn_status get_constant(maker *m, const mf_kernel_info *info, mf_packed **packed) {
     const mf_tensor *t = &m->g->tensor[m->v];
     mfrgn_context *context = m->session->context;
@@ -138,6 +151,7 @@ static mfrgn_status get_constant(maker *m, const mf_kernel_info *info, mf_packed
                             : mf_format(context, "%s %s", name, mf_dtype_name(t->dtype));
     if (!is_packed)
         m->kernel = NULL;
+    m->checked_by_kernel = m->checked_by_kernel && is_packed;
     mfrgn_status status = key ? mf_packed_get(m->session->model, key, bytes, make_constant, m, packed)
                               : mf_fail_memory(context, 256, "a key");
     mf_free(context, key);
@@ -147,11 +161,11 @@ static mfrgn_status get_constant(maker *m, const mf_kernel_info *info, mf_packed
 
 static mfrgn_status prepare_constants(mfrgn_session *s, mf_view_plan *plan, const mf_node *n, mf_step *step,
                                       const mf_kernel_info *info) {
-    maker m = {s, plan->graph, -1, NULL, 0};
+    maker m = {s, plan->graph, -1, NULL, 0, 0};
     for (int k = 0; k < n->input_count; k++) {
         if (n->input[k] < 0 || plan->graph->tensor[n->input[k]].role != MF_ROLE_CONSTANT)
             continue;
-        m = (maker){s, plan->graph, n->input[k], step->kernel, k};
+        m = (maker){s, plan->graph, n->input[k], step->kernel, k, info->pack_checks[k]};
         MF_TRY(get_constant(&m, info, &plan->packed[plan->packed_count]));
         step->constant[k] = plan->packed[plan->packed_count++]->data;
     }
@@ -242,7 +256,6 @@ static mfrgn_status plan_steps(mfrgn_session *s, mf_view_plan *plan, mf_kernel_i
 static mfrgn_status plan_graph(mfrgn_session *s, mfrgn_view view, mf_view_plan *plan) {
     MF_TRY(mf_network_build(s->context, s->model->config, &s->model->parameters, view, s->batch, &plan->graph));
     plan->graph->keep_taps = s->keep_taps;
-    MF_TRY(check_parameters(s, plan->graph));
     assign_types(s, plan->graph);
     if (!s->no_passes)
         MF_TRY(mf_graph_optimise(plan->graph, &(mf_target){supports, s}));

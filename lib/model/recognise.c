@@ -99,8 +99,8 @@ static int tokens_fit(const recogniser *r, const mfrgn_config *config, mfrgn_vie
 /* A checkpoint is tied to its input sizes through the projection over tokens: the first preset whose sizes and
  * pooling levels fit is taken. */
 static mfrgn_status find_sizes(recogniser *r) {
-    static const mfrgn_config_key keys[] = {MFRGN_CONFIG_AERIAL_SIZE, MFRGN_CONFIG_GROUND_SIZE,
-                                            MFRGN_CONFIG_PPS_AERIAL, MFRGN_CONFIG_PPS_GROUND};
+    static const mfrgn_config_key keys[] = {MFRGN_CONFIG_AERIAL_SIZE, MFRGN_CONFIG_GROUND_SIZE, MFRGN_CONFIG_PPS_AERIAL,
+                                            MFRGN_CONFIG_PPS_GROUND};
     for (int p = 0; mfrgn_preset_name(p); p++) {
         mfrgn_config *preset = NULL;
         mfrgn_status status = mfrgn_config_create(r->context, mfrgn_preset_name(p), &preset);
@@ -155,7 +155,7 @@ mfrgn_status mf_config_from_weights(mfrgn_context *context, const char *path, co
     mfrgn_status status = MFRGN_OK;
     if (!preset)
         status = mf_weights_metadata(weights, mfrgn_config_key_name(MFRGN_CONFIG_BACKBONE)) ? from_metadata(&r)
-                                                                                           : recognise(&r);
+                                                                                            : recognise(&r);
     else if (!mf_config_int(r.config, MFRGN_CONFIG_SAMPLE4GEO)) /* a preset leaves the backbone open */
         status = find_backbone(&r, "backbone.backbone.");
     else

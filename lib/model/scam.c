@@ -1,4 +1,5 @@
-/* The global flow: SCAM, attention between the low-level tokens F_L and the high-level ones F_H (paper, section 3.3). */
+/* The global flow: SCAM, attention between the low-level tokens F_L and the high-level ones F_H (paper, section 3.3).
+ */
 #include <math.h>
 #include <stdio.h>
 
@@ -7,7 +8,7 @@
 mf_value mf_build_low_tokens(mf_net *net, mf_value e1) {
     if (!net->view.pps)
         return mf_as_tokens(net->g, e1);
-    const int (*levels)[2] = (const int(*)[2])net->view.levels;
+    const int(*levels)[2] = (const int(*)[2])net->view.levels;
     mf_value pooled = mf_pyramid_pool(net->g, e1, levels, net->view.level_count);
     return mf_net_layernorm(net, pooled, 1e-5, net->view.ground ? "norm2" : "norm1");
 }
@@ -16,8 +17,8 @@ mf_value mf_build_low_tokens(mf_net *net, mf_value e1) {
 static mf_value attention_projection(mf_net *net, mf_value x, const char *at, const char *which) {
     mf_init xavier = {MF_INIT_UNIFORM, sqrt(6.0 / (MF_EMBED + MF_EMBED))};
     mf_value w = mf_net_parameter(net, MF_SHAPE(MF_EMBED, MF_EMBED), 1, xavier, "%s.%s_proj.weight", at, which);
-    mf_value b = mf_net_parameter(net, MF_SHAPE(MF_EMBED), 1, (mf_init){MF_INIT_CONSTANT, 0}, "%s.%s_proj.bias", at,
-                                  which);
+    mf_value b =
+        mf_net_parameter(net, MF_SHAPE(MF_EMBED), 1, (mf_init){MF_INIT_CONSTANT, 0}, "%s.%s_proj.bias", at, which);
     return mf_matmul(net->g, x, w, b, 0, 1);
 }
 

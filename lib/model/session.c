@@ -14,8 +14,7 @@ static mfrgn_status open_stream(mfrgn_session *s, const mfrgn_options *options) 
         name = "ref"; /* the one that computes in f64 */
     MF_TRY(mf_backend_open(s->context, name, &s->backend, &s->passed_over));
     mf_stream_params params = {sizeof(params), s->threads, s->compute};
-    mfrgn_status status =
-        (mfrgn_status)s->backend->table->stream_open(s->backend->device, &params, &s->stream);
+    mfrgn_status status = (mfrgn_status)s->backend->table->stream_open(s->backend->device, &params, &s->stream);
     if (status != MFRGN_OK)
         return mf_fail_in(s->context, status, "backend %s", s->backend->name);
     return MFRGN_OK;
@@ -149,11 +148,10 @@ static mfrgn_status run_steps(mfrgn_session *s, mf_view_plan *plan) {
             continue;
         MF_TRY(mf_progress(s->context, &s->progress, i, plan->step_count));
         for (int k = 0; k < MF_MAX_INPUTS; k++)
-            input[k] = step->constant[k]              ? step->constant[k]
+            input[k] = step->constant[k]             ? step->constant[k]
                        : step->offset[k] == SIZE_MAX ? NULL
                                                      : arena + step->offset[k];
-        mf_status status =
-            s->backend->table->run(step->kernel, input, arena + step->output, arena + step->scratch);
+        mf_status status = s->backend->table->run(step->kernel, input, arena + step->output, arena + step->scratch);
         if (status)
             return mf_fail_in(s->context, (mfrgn_status)status, "backend %s, %s", s->backend->name,
                               mf_op_name(plan->graph->node[i].kind));
@@ -210,8 +208,8 @@ static void widen(mfrgn_session *s, void *input, size_t count) {
 static mfrgn_status fill_input(mfrgn_session *s, mfrgn_view view, const mfrgn_image *images, size_t count) {
     const mf_view_plan *plan = &s->view[view];
     const mf_tensor *t = &plan->graph->tensor[plan->graph->input];
-    input_job j = {s, images, count, 0, (int)t->dim[1], (int)t->dim[2], s->precrop && view == MFRGN_VIEW_GROUND, 1,
-                   NULL};
+    input_job j = {s, images, count, 0, (int)t->dim[1], (int)t->dim[2], s->precrop && view == MFRGN_VIEW_GROUND,
+                   1, NULL};
     char *input = (char *)s->arena + plan->memory->offset[plan->graph->input];
     for (size_t i = 0; i < count; i++) {
         mfrgn_image part = cropped(&images[i], j.crop);
@@ -244,14 +242,14 @@ static mfrgn_status read_output(mfrgn_session *s, mfrgn_view view, size_t first,
     size_t size = mfrgn_model_descriptor_size(s->model);
     size_t bad = mf_find_nonfinite(s->compute, result, count * size);
     if (bad < count * size)
-        return mf_fail(s->context, MFRGN_ERROR_NUMERIC, "image %zu: its descriptor is not finite: the picture or the weights hold values out of range",
+        return mf_fail(s->context, MFRGN_ERROR_NUMERIC,
+                       "image %zu: its descriptor is not finite: the picture or the weights hold values out of range",
                        first + bad / size);
     mf_convert(MF_F32, out, s->compute, result, count * size);
     return MFRGN_OK;
 }
 
-mfrgn_status mfrgn_embed(mfrgn_session *s, mfrgn_view view, const mfrgn_image *images, size_t n,
-                         float *descriptors) {
+mfrgn_status mfrgn_embed(mfrgn_session *s, mfrgn_view view, const mfrgn_image *images, size_t n, float *descriptors) {
     if (!s)
         return MFRGN_ERROR_ARGUMENT;
     if (n && (!images || !descriptors))

@@ -1,7 +1,7 @@
 #include "base/base.h"
 
-mfrgn_status mfrgn_similarity(mfrgn_context *context, const float *queries, size_t n, const float *references,
-                              size_t m, size_t size, float *scores) {
+mfrgn_status mfrgn_similarity(mfrgn_context *context, const float *queries, size_t n, const float *references, size_t m,
+                              size_t size, float *scores) {
     if (!context)
         return MFRGN_ERROR_ARGUMENT;
     if (!queries || !references || !scores || size == 0)

@@ -31,8 +31,8 @@ static double relative_error(const mf_weight *w, const double *ours, size_t coun
 }
 
 static void check_view(mfrgn_session *session, const mf_weights *golden, mfrgn_view view) {
-    static const char *const names[] = {"S1",      "S2",      "S3",      "S4",                "F_L", "F_H",
-                                        "F_L_out", "F_H_out", "f_local", "desc_unnormalised", "descriptor"};
+    static const char *const names[] = {
+        "S1", "S2", "S3", "S4", "F_L", "F_H", "F_L_out", "F_H_out", "f_local", "desc_unnormalised", "descriptor"};
     static double values[MOST];
     static unsigned char pixels[256 * 512 * 3];
     float descriptor[2048];
