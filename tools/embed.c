@@ -59,13 +59,21 @@ static int sink_open(sink *to, const char *path, size_t size) {
     }
     if (path && !out_open(&to->json_file, path))
         return 0;
-    json_begin(&to->json, path ? to->json_file.file : stdout);
-    json_array(&to->json, NULL);
     return 1;
+}
+
+/* Nothing is written before there is something: work that fails at once leaves no half of an array. */
+static void begin_list(sink *to) {
+    if (to->rows > 0)
+        return;
+    json_begin(&to->json, to->json_file.file ? to->json_file.file : stdout);
+    json_array(&to->json, NULL);
 }
 
 static int sink_take(void *user, char *const *paths, size_t count, const float *descriptors) {
     sink *to = user;
+    if (!to->is_npy)
+        begin_list(to);
     to->rows += count;
     if (to->is_npy) {
         for (size_t i = 0; i < count; i++)
@@ -89,6 +97,7 @@ static int sink_commit(sink *to) {
         npy_discard(&to->npy);
         return 0;
     }
+    begin_list(to);
     json_close(&to->json);
     json_end(&to->json);
     return to->json_file.file ? out_commit(&to->json_file) : 1;
