@@ -138,8 +138,8 @@ static void print_task(const eval_work *work, const mfrgn_metrics *m) {
 
 static void print_table(const eval_work *work) {
     if (work->dataset)
-        printf("%s, split \"%s\"%s%s\n", work->info.name, work->info.split, *work->info.protocol ? ", protocol " : "",
-               work->info.protocol);
+        printf("%s%s%s%s%s\n", work->info.name, *work->info.split ? ", split " : "", work->info.split,
+               *work->info.protocol ? ", protocol " : "", work->info.protocol);
     for (int i = 0; i < work->tasks; i++)
         print_task(work, &work->metrics[i]);
     if (work->eval->dataset && strcmp(work->eval->dataset, "pairs"))

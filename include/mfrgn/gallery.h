@@ -66,6 +66,10 @@ MFRGN_API mfrgn_status mfrgn_tiles_get(const mfrgn_tiles *tiles, size_t index, m
 /** Decodes a tile's picture.  May be called by several threads at once. */
 MFRGN_API mfrgn_status mfrgn_tiles_load(const mfrgn_tiles *tiles, size_t index, mfrgn_bitmap **bitmap);
 
+/** What is done to pictures before the network's own preparation ("polar 112x616"), or "".  Part of what a gallery
+ *  remembers.  Valid while the tiles live.  @since 0.2 */
+MFRGN_API const char *mfrgn_tiles_processing(const mfrgn_tiles *tiles);
+
 /* ---------------------------------------------------------------------------------------------- index --------- */
 
 /** How descriptors are stored.  A sidecar is scanned first and its best are ranked again in f32: answers are exact. */

@@ -138,6 +138,11 @@ static mfrgn_status fill(mfrgn_tiles *tiles, const char *path, const mfrgn_tiles
         return mf_fail_memory(tiles->context, strlen(path) + 1, "a path");
     tiles->polar_height = o->polar_height;
     tiles->polar_width = o->polar_width;
+    tiles->processing = o->polar_height
+                            ? mf_arena_format(&tiles->memory, "polar %dx%d", o->polar_height, o->polar_width)
+                            : "";
+    if (!tiles->processing)
+        return mf_fail_memory(tiles->context, 32, "the list of tiles");
     MF_TRY(read_source(tiles, path, o));
     if (!tiles->count)
         return mf_fail(tiles->context, MFRGN_ERROR_FORMAT, "%s: there is no tile in it", path);
@@ -183,6 +188,10 @@ void mfrgn_tiles_free(mfrgn_tiles *tiles) {
 
 size_t mfrgn_tiles_count(const mfrgn_tiles *tiles) {
     return tiles ? tiles->count : 0;
+}
+
+const char *mfrgn_tiles_processing(const mfrgn_tiles *tiles) {
+    return tiles ? tiles->processing : "";
 }
 
 static mfrgn_status check_index(const mfrgn_tiles *tiles, size_t index) {

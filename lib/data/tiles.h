@@ -21,6 +21,7 @@ struct mfrgn_tiles {
     mfrgn_context *context;
     mf_arena memory; /* ids and paths */
     const char *path;
+    const char *processing; /* "polar HxW" or "" */
     mf_tile *item;
     size_t count, room;
     int polar_height, polar_width; /* 0: no polar transformation */

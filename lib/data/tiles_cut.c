@@ -14,10 +14,11 @@ mfrgn_status mf_tiles_resolve(mfrgn_tiles *tiles, double metres_per_pixel) {
     for (size_t i = 0; i < tiles->count; i++) {
         mf_tile *t = &tiles->item[i];
         int width, height;
-        if (t->metres_per_pixel == 0 && t->width_m == 0)
+        if (t->metres_per_pixel == 0 && t->width_m == 0 && t->height_m == 0)
             t->metres_per_pixel = metres_per_pixel;
         /* Only where one follows from the other: looking into every picture takes a while. */
-        if ((t->metres_per_pixel > 0) == (t->width_m > 0 && t->height_m > 0))
+        int known = (t->metres_per_pixel > 0) + (t->width_m > 0) + (t->height_m > 0);
+        if (known == 0 || known == 3)
             continue;
         MF_TRY(picture_size(tiles, t, &width, &height));
         if (t->metres_per_pixel == 0)

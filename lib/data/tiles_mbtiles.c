@@ -132,7 +132,7 @@ mfrgn_status mf_tiles_from_mbtiles(mfrgn_tiles *tiles, const char *path, int zoo
     pthread_mutex_init(&m->lock, NULL);
     (void)path;
     MF_TRY(open_file(m));
-    int found, pixels = 0, code;
+    int found = -1, pixels = 0, code;
     MF_TRY(deepest(m, &found));
     if (zoom < 0)
         zoom = found;

@@ -27,7 +27,7 @@ static mfrgn_status rank(mfrgn_context *context, const mfrgn_evaluate_options *o
     if (status == MFRGN_OK && o && o->stage)
         o->stage(o->user, "ranks", t->references->count);
     if (status == MFRGN_OK)
-        status = mf_count_above(context, t->queries, t->references, o ? o->threads : 0, o ? o->progress : NULL,
+        status = mf_count_ranks(context, t->queries, t->references, o ? o->threads : 0, o ? o->progress : NULL,
                                 &t->rank, back ? &back->rank : NULL);
     if (status == MFRGN_OK)
         status = mf_metrics(context, t, &metrics[0]);

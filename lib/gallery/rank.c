@@ -344,7 +344,7 @@ static mfrgn_status prepare(job *j, int threads) {
     return good ? MFRGN_OK : mf_fail_memory(j->context, j->q->count * 16, "counting ranks");
 }
 
-mfrgn_status mf_count_above(mfrgn_context *context, const mf_matrix *q, const mf_matrix *r, int threads,
+mfrgn_status mf_count_ranks(mfrgn_context *context, const mf_matrix *q, const mf_matrix *r, int threads,
                             const mfrgn_progress *progress, mf_rank *forward, mf_rank *reverse) {
     job j = {.context = context, .q = q, .r = r, .run = choose_kernel(), .forward = forward, .reverse = reverse};
     j.bound = 1.01 * ((double)q->size + 4) * ldexp(1, -24);

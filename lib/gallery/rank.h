@@ -29,7 +29,7 @@ typedef struct mf_rank {
 
 /* Counts for the queries and, if `reverse` is not NULL, for the references in the same stream.  Scores are those of
  * mf_dot(); most are decided in f32 with a proven bound of its error. */
-mfrgn_status mf_count_above(mfrgn_context *context, const mf_matrix *queries, const mf_matrix *references, int threads,
+mfrgn_status mf_count_ranks(mfrgn_context *context, const mf_matrix *queries, const mf_matrix *references, int threads,
                             const mfrgn_progress *progress, mf_rank *forward, mf_rank *reverse);
 
 #endif
