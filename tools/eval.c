@@ -47,8 +47,8 @@ static int take(void *user, const char *name, const char *value) {
     eval_options *eval = user;
     const struct {
         const char *name, **text;
-    } known[] = {{"dataset", &eval->dataset},   {"root", &eval->root},   {"split", &eval->split},
-                 {"protocol", &eval->protocol}, {"json", &eval->json},   {"cache", &eval->cache},
+    } known[] = {{"dataset", &eval->dataset},         {"root", &eval->root},    {"split", &eval->split},
+                 {"protocol", &eval->protocol},       {"json", &eval->json},    {"cache", &eval->cache},
                  {"descriptors", &eval->descriptors}, {"labels", &eval->labels}};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (!strcmp(known[i].name, name))
@@ -131,7 +131,8 @@ static void print_task(const eval_work *work, const mfrgn_metrics *m) {
             print_row(paper_rows[i].method, paper_rows[i].recall, paper_rows[i].hit_rate, paper_rows[i].ap, m);
     if (m->located)
         printf("  error of the first answer: median %.1f m; %.2f %% within 25 m, %.2f %% within 50 m, %.2f %% within "
-               "100 m\n", m->median_m, m->within_25, m->within_50, m->within_100);
+               "100 m\n",
+               m->median_m, m->within_25, m->within_50, m->within_100);
     if (m->references < 100)
         printf("  R@1%% counts the best floor(references / 100): 0 of so few\n");
 }
@@ -261,8 +262,7 @@ static int evaluate_model(mfrgn_context *context, eval_work *work) {
     if (session) {
         mfrgn_progress progress = {sizeof progress, work, update};
         mfrgn_evaluate_options o = make_options(work, &progress);
-        mfrgn_status status =
-            mfrgn_evaluate(session, work->dataset, &o, work->metrics, MAX_TASKS, &work->tasks);
+        mfrgn_status status = mfrgn_evaluate(session, work->dataset, &o, work->metrics, MAX_TASKS, &work->tasks);
         if (work->bar_is_on)
             progress_end(&work->bar);
         if (status != MFRGN_OK)

@@ -3,7 +3,8 @@
 
 #define GA "ground->aerial"
 #define NO -1
-#define PAIRS(dataset, method, a, b, c, d) {dataset, 0, GA, method, {a, b, c, d}, NO, NO}
+#define PAIRS(dataset, method, a, b, c, d)                                                                             \
+    { dataset, 0, GA, method, {a, b, c, d}, NO, NO }
 
 /* "Multi-scale Feature Representation Generalization Network for Ground-to-Aerial Geo-localization", ACM MM 2024, and
  * for University-1652 the figures that its authors published later. */

@@ -8,7 +8,7 @@ typedef struct paper_row {
     const char *protocol; /* or NULL: any */
     const char *task;
     const char *method;
-    double recall[4]; /* R@1, R@5, R@10, R@1 %; -1: not reported */
+    double recall[4];    /* R@1, R@5, R@10, R@1 %; -1: not reported */
     double hit_rate, ap; /* -1: not reported */
 } paper_row;
 

@@ -25,8 +25,8 @@ static mfrgn_status open_lists(mfrgn_dataset *d, lists *l) {
     l->utm = mf_matlab_find(&l->file, "utm");
     if (!l->ids || !mf_mat_string_count(l->ids))
         return fail(d, l, "has no list of names \"panoIds\"");
-    if (l->utm && (l->utm->class != MF_MAT_NUMBER || l->utm->columns != 2 ||
-                   l->utm->rows != mf_mat_string_count(l->ids)))
+    if (l->utm &&
+        (l->utm->class != MF_MAT_NUMBER || l->utm->columns != 2 || l->utm->rows != mf_mat_string_count(l->ids)))
         return fail(d, l, "\"utm\" does not have a row of two numbers for each of \"panoIds\"");
     return MFRGN_OK;
 }
@@ -69,7 +69,8 @@ static mfrgn_status read_split(mfrgn_dataset *d, const lists *l, const char *nam
     const mf_mat *indices = &set->child[1];
     size_t ids = mf_mat_string_count(l->ids), count = indices->rows * indices->columns;
     if (indices->class != MF_MAT_NUMBER)
-        return mf_fail(d->context, MFRGN_ERROR_FORMAT, "%s: \"%s.%s\" is no list of numbers", l->path, name, set->field[1]);
+        return mf_fail(d->context, MFRGN_ERROR_FORMAT, "%s: \"%s.%s\" is no list of numbers", l->path, name,
+                       set->field[1]);
     for (size_t i = 0; i < count; i++) {
         double n = indices->number[i];
         if (!(n >= 1 && n <= (double)ids) || n != (double)(size_t)n)

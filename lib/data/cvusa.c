@@ -54,7 +54,8 @@ static mfrgn_status add_pair(mfrgn_dataset *d, const mf_csv *csv, const places *
         return mf_csv_fail(csv, MFRGN_ERROR_FORMAT, "an aerial path and a ground path are expected");
     long id = id_of(csv->field[0]);
     if (id < 0)
-        return mf_csv_fail(csv, MFRGN_ERROR_FORMAT, "the aerial file \"%.100s\" is not named by a number", csv->field[0]);
+        return mf_csv_fail(csv, MFRGN_ERROR_FORMAT, "the aerial file \"%.100s\" is not named by a number",
+                           csv->field[0]);
     mf_sample s = {.id = mf_arena_format(&d->memory, "%ld", id)};
     if (id >= 1 && (size_t)id <= all->count) {
         s.located = 1;

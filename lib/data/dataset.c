@@ -190,7 +190,8 @@ mfrgn_status mfrgn_dataset_get_info(const mfrgn_dataset *d, mfrgn_dataset_info *
         return MFRGN_ERROR_ARGUMENT;
     if (!info || info->struct_size < sizeof(*info))
         return bad(d, "mfrgn_dataset_get_info");
-    *info = (mfrgn_dataset_info){info->struct_size, d->name, d->split, d->protocol, d->sets, d->tasks, d->missing_count};
+    *info =
+        (mfrgn_dataset_info){info->struct_size, d->name, d->split, d->protocol, d->sets, d->tasks, d->missing_count};
     return MFRGN_OK;
 }
 
@@ -213,8 +214,8 @@ mfrgn_status mfrgn_dataset_get_sample(const mfrgn_dataset *d, int set, size_t in
     if (set < 0 || set >= d->sets || index >= d->set[set].count || !sample || sample->struct_size < sizeof(*sample))
         return bad(d, "mfrgn_dataset_get_sample");
     const mf_sample *s = &d->set[set].item[index];
-    *sample = (mfrgn_sample){sample->struct_size, s->path,     s->id,     s->located, s->latitude,
-                             s->longitude,        s->directed, s->heading};
+    *sample = (mfrgn_sample){sample->struct_size, s->path,      s->id,       s->located,
+                             s->latitude,         s->longitude, s->directed, s->heading};
     return MFRGN_OK;
 }
 

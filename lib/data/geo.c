@@ -69,8 +69,8 @@ double mf_geo_distance(mf_point a, mf_point b) {
         double k = c2a * (equator * equator - polar * polar) / (polar * polar);
         double p = 1 + k / 16384 * (4096 + k * (-768 + k * (320 - 175 * k)));
         double q = k / 1024 * (256 + k * (-128 + k * (74 - 47 * k)));
-        double d = q * ss * (c2m + q / 4 * (cs * (2 * c2m * c2m - 1) -
-                                            q / 6 * c2m * (4 * ss * ss - 3) * (4 * c2m * c2m - 3)));
+        double d =
+            q * ss * (c2m + q / 4 * (cs * (2 * c2m * c2m - 1) - q / 6 * c2m * (4 * ss * ss - 3) * (4 * c2m * c2m - 3)));
         return polar * p * (sigma - d);
     }
     return 2 * mf_geo_meridian(90);

@@ -40,7 +40,8 @@ static mfrgn_status read_place(const mf_csv *csv, int latitude, int longitude, m
 }
 
 /* The row of the tile, which is added when it is named first. */
-static mfrgn_status add_tile(mfrgn_dataset *d, const mf_csv *csv, mf_lookup *tiles, const mf_sample *tile, uint32_t *row) {
+static mfrgn_status add_tile(mfrgn_dataset *d, const mf_csv *csv, mf_lookup *tiles, const mf_sample *tile,
+                             uint32_t *row) {
     int added;
     if (mf_lookup_find(tiles, tile->id, row)) {
         const mf_sample *first = *row == UINT32_MAX ? tile : &d->set[1].item[*row];
@@ -56,7 +57,8 @@ static mfrgn_status add_tile(mfrgn_dataset *d, const mf_csv *csv, mf_lookup *til
     return mf_lookup_add(tiles, tile->id, *row, row, &added);
 }
 
-static mfrgn_status add_row(mfrgn_dataset *d, const mf_csv *csv, const columns *c, const char *folder, mf_lookup *tiles) {
+static mfrgn_status add_row(mfrgn_dataset *d, const mf_csv *csv, const columns *c, const char *folder,
+                            mf_lookup *tiles) {
     const char *ground = mf_csv_field(csv, c->ground), *aerial = mf_csv_field(csv, c->aerial);
     mf_sample g = {.id = mf_arena_format(&d->memory, "%s", ground), .path = mf_arena_join(&d->memory, folder, ground)};
     mf_sample a = {.id = mf_arena_format(&d->memory, "%s", aerial), .path = mf_arena_join(&d->memory, folder, aerial)};

@@ -1,6 +1,6 @@
-/* The polar transformation (Shi et al., "Spatial-Aware Feature Aggregation for Cross-View Image based Geo-Localization",
- * NeurIPS 2019): the column of the output is the azimuth, clockwise, from north; the row is the radius, the horizon above
- * and the centre below, as a panorama shows them.  Bilinear. */
+/* The polar transformation (Shi et al., "Spatial-Aware Feature Aggregation for Cross-View Image based
+ * Geo-Localization", NeurIPS 2019): the column of the output is the azimuth, clockwise, from north; the row is the
+ * radius, the horizon above and the centre below, as a panorama shows them.  Bilinear. */
 #include <math.h>
 
 #include "data/tiles.h"

@@ -76,7 +76,8 @@ static mfrgn_status read_source(mfrgn_tiles *tiles, const char *path, const mfrg
     mfrgn_tiles_kind kind = o->kind;
     MF_TRY(guess(tiles, &path, &kind));
     if (o->kind == MFRGN_TILES_CSV && kind != MFRGN_TILES_CSV)
-        return mf_fail(tiles->context, MFRGN_ERROR_IO, "%s: this folder has neither a tiles.csv nor one .csv alone", path);
+        return mf_fail(tiles->context, MFRGN_ERROR_IO, "%s: this folder has neither a tiles.csv nor one .csv alone",
+                       path);
     switch (kind) {
     case MFRGN_TILES_CSV:
         return mf_tiles_from_csv(tiles, path, o);
@@ -138,9 +139,8 @@ static mfrgn_status fill(mfrgn_tiles *tiles, const char *path, const mfrgn_tiles
         return mf_fail_memory(tiles->context, strlen(path) + 1, "a path");
     tiles->polar_height = o->polar_height;
     tiles->polar_width = o->polar_width;
-    tiles->processing = o->polar_height
-                            ? mf_arena_format(&tiles->memory, "polar %dx%d", o->polar_height, o->polar_width)
-                            : "";
+    tiles->processing =
+        o->polar_height ? mf_arena_format(&tiles->memory, "polar %dx%d", o->polar_height, o->polar_width) : "";
     if (!tiles->processing)
         return mf_fail_memory(tiles->context, 32, "the list of tiles");
     MF_TRY(read_source(tiles, path, o));
@@ -196,7 +196,8 @@ const char *mfrgn_tiles_processing(const mfrgn_tiles *tiles) {
 
 static mfrgn_status check_index(const mfrgn_tiles *tiles, size_t index) {
     if (index >= tiles->count)
-        return mf_fail(tiles->context, MFRGN_ERROR_ARGUMENT, "there is no tile %zu: there are %zu", index, tiles->count);
+        return mf_fail(tiles->context, MFRGN_ERROR_ARGUMENT, "there is no tile %zu: there are %zu", index,
+                       tiles->count);
     return MFRGN_OK;
 }
 

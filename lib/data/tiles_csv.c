@@ -78,7 +78,8 @@ static mfrgn_status read_all(mfrgn_tiles *tiles, mf_csv *csv, const char *folder
         if (!more)
             return MFRGN_OK;
         if (csv->count != width)
-            return mf_csv_fail(csv, MFRGN_ERROR_FORMAT, "%zu fields, where the first record has %zu", csv->count, width);
+            return mf_csv_fail(csv, MFRGN_ERROR_FORMAT, "%zu fields, where the first record has %zu", csv->count,
+                               width);
         MF_TRY(read_tile(tiles, csv, &c, folder));
     }
 }

@@ -82,7 +82,8 @@ static mfrgn_status cut_one(mfrgn_tiles *tiles, const mf_tile *whole, double siz
     if (whole->width_m <= 0 || whole->height_m <= 0)
         return mf_fail(tiles->context, MFRGN_ERROR_ARGUMENT,
                        "%s: tiles of %g m cannot be cut: the picture's ground resolution is unknown (give metres a "
-                       "pixel, or a column metres_per_pixel or width_m)", whole->path, size);
+                       "pixel, or a column metres_per_pixel or width_m)",
+                       whole->path, size);
     MF_TRY(picture_size(tiles, whole, &width, &height));
     double east = width / whole->width_m, north = height / whole->height_m; /* pixels a metre */
     side across = divide(width, size * east, (size - overlap) * east);

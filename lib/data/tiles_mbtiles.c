@@ -63,8 +63,8 @@ static mfrgn_status check_metadata(mf_mbtiles *m) {
     if (sqlite3_step(s) == SQLITE_ROW) {
         const char *format = (const char *)sqlite3_column_text(s, 0);
         if (format && (strcmp(format, "pbf") == 0 || strcmp(format, "webp") == 0))
-            status = mf_fail(m->context, MFRGN_ERROR_UNSUPPORTED, "%s: its tiles are %s; PNG and JPEG are read", m->path,
-                             format);
+            status = mf_fail(m->context, MFRGN_ERROR_UNSUPPORTED, "%s: its tiles are %s; PNG and JPEG are read",
+                             m->path, format);
     }
     sqlite3_finalize(s);
     return status;
@@ -108,10 +108,12 @@ static mfrgn_status deepest(mf_mbtiles *m, int *zoom) {
 static mfrgn_status add(mfrgn_tiles *tiles, const sqlite3_stmt *row, int zoom, int *pixels) {
     mf_mbtiles *m = tiles->mbtiles;
     sqlite3_stmt *s = (sqlite3_stmt *)(uintptr_t)row;
-    sqlite3_int64 column = sqlite3_column_int64(s, 0), south = sqlite3_column_int64(s, 1), side = (sqlite3_int64)1 << zoom;
+    sqlite3_int64 column = sqlite3_column_int64(s, 0), south = sqlite3_column_int64(s, 1),
+                  side = (sqlite3_int64)1 << zoom;
     if (column < 0 || south < 0 || column >= side || south >= side)
-        return mf_fail(m->context, MFRGN_ERROR_FORMAT, "%s: a tile at column %lld, row %lld of zoom level %d, which has %lld",
-                       m->path, (long long)column, (long long)south, zoom, (long long)side);
+        return mf_fail(m->context, MFRGN_ERROR_FORMAT,
+                       "%s: a tile at column %lld, row %lld of zoom level %d, which has %lld", m->path,
+                       (long long)column, (long long)south, zoom, (long long)side);
     mf_tile t = {.zoom = zoom, .column = (int)column, .row = (int)(side - 1 - south)};
     t.id = mf_arena_format(&tiles->memory, "%d/%d/%d", zoom, t.column, t.row);
     t.path = mf_arena_format(&tiles->memory, "%s %d/%d/%d", m->path, zoom, t.column, t.row);
@@ -148,7 +150,8 @@ mfrgn_status mf_tiles_from_mbtiles(mfrgn_tiles *tiles, const char *path, int zoo
         status = fail_sql(m, "the table \"tiles\" cannot be read");
     sqlite3_finalize(s);
     if (status == MFRGN_OK && !tiles->count)
-        return mf_fail(m->context, MFRGN_ERROR_FORMAT, "%s: has no zoom level %d; the deepest is %d", path, zoom, found);
+        return mf_fail(m->context, MFRGN_ERROR_FORMAT, "%s: has no zoom level %d; the deepest is %d", path, zoom,
+                       found);
     return status;
 }
 

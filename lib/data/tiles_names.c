@@ -41,7 +41,8 @@ static mfrgn_status add(mfrgn_tiles *tiles, const char *folder, const char *name
     if (found == 0)
         return mf_fail(tiles->context, MFRGN_ERROR_FORMAT,
                        "%s/%s: its name carries no coordinates (\"satellite_LAT_LON.png\" or \"LAT,LON,...png\", with "
-                       "decimal points)", folder, name);
+                       "decimal points)",
+                       folder, name);
     if (found < 0)
         return mf_fail(tiles->context, MFRGN_ERROR_FORMAT,
                        "%s/%s: latitude %g or longitude %g of its name is beyond 90 or 180", folder, name, t.latitude,

@@ -100,7 +100,8 @@ mfrgn_status mf_tiles_from_xyz(mfrgn_tiles *tiles, const char *folder, int zoom)
     if (!path)
         return mf_fail_memory(tiles->context, 256, "a path");
     if (mf_entry(path) != MF_ENTRY_FOLDER)
-        return mf_fail(tiles->context, MFRGN_ERROR_IO, "%s: has no zoom level %d; the deepest is %d", folder, zoom, found);
+        return mf_fail(tiles->context, MFRGN_ERROR_IO, "%s: has no zoom level %d; the deepest is %d", folder, zoom,
+                       found);
     MF_TRY(mf_folder_list(tiles->context, path, MF_ENTRY_FOLDER, &columns));
     mfrgn_status status = MFRGN_OK;
     for (size_t i = 0; status == MFRGN_OK && i < columns.count; i++) {

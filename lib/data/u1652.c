@@ -65,7 +65,8 @@ static mfrgn_status add_task(mfrgn_dataset *d, const char *name, const char *que
 mfrgn_status mf_read_u1652(mfrgn_dataset *d, const mf_dataset_request *request) {
     int published = strcmp(request->protocol, "published") == 0;
     if (strcmp(request->split, "train") == 0)
-        return add_task(d, "drone->satellite", "train/drone", MFRGN_VIEW_GROUND, "train/satellite", MFRGN_VIEW_AERIAL, 0);
+        return add_task(d, "drone->satellite", "train/drone", MFRGN_VIEW_GROUND, "train/satellite", MFRGN_VIEW_AERIAL,
+                        0);
     MF_TRY(add_task(d, "drone->satellite", "test/query_drone", MFRGN_VIEW_GROUND, "test/gallery_satellite",
                     MFRGN_VIEW_AERIAL, published));
     return add_task(d, "satellite->drone", "test/query_satellite", MFRGN_VIEW_AERIAL, "test/gallery_drone",

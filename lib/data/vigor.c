@@ -5,7 +5,7 @@
 #include "data/tiles.h"
 
 typedef struct city_lists {
-    const char *city, *splits; /* the folder of the lists */
+    const char *city, *splits;   /* the folder of the lists */
     const char *ground, *aerial; /* of the pictures */
     const char *labels;
     mf_lookup tiles; /* name -> row; of all cities read so far */

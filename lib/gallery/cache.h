@@ -1,5 +1,5 @@
-/* Descriptors of a list of pictures, kept on disk: DIR/NAME-KEY.npy, where the key is made of the model, how it runs, and
- * the pictures' paths, sizes and times. */
+/* Descriptors of a list of pictures, kept on disk: DIR/NAME-KEY.npy, where the key is made of the model, how it runs,
+ * and the pictures' paths, sizes and times. */
 #ifndef MFRGN_GALLERY_CACHE_H
 #define MFRGN_GALLERY_CACHE_H
 

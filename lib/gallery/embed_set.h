@@ -7,11 +7,11 @@
 
 typedef struct mf_embedded {
     mf_matrix matrix;
-    float *memory;      /* what the matrix lies in, or */
-    mf_npy file;        /* a file of the cache */
+    float *memory; /* what the matrix lies in, or */
+    mf_npy file;   /* a file of the cache */
     const mf_sample *sample;
-    mf_sample *kept;    /* where pictures were left out: the samples of the rows; else NULL */
-    uint32_t *row;      /* and the row of each picture, UINT32_MAX: left out; else NULL */
+    mf_sample *kept; /* where pictures were left out: the samples of the rows; else NULL */
+    uint32_t *row;   /* and the row of each picture, UINT32_MAX: left out; else NULL */
 } mf_embedded;
 
 /* cache_path: NULL, or a file to take them from or to leave them in. */

@@ -47,7 +47,8 @@ static mfrgn_status check_arguments(mfrgn_context *context, const mfrgn_evaluate
     if ((o && o->struct_size < sizeof(*o)) || !metrics || !count)
         return mf_fail(context, MFRGN_ERROR_ARGUMENT, "evaluation: an argument is NULL or has no struct_size");
     if (room < tasks)
-        return mf_fail(context, MFRGN_ERROR_ARGUMENT, "evaluation: there are %d directions, and room for %d", tasks, room);
+        return mf_fail(context, MFRGN_ERROR_ARGUMENT, "evaluation: there are %d directions, and room for %d", tasks,
+                       room);
     for (int i = 0; i < tasks; i++)
         if (metrics[i].struct_size < sizeof(*metrics))
             return mf_fail(context, MFRGN_ERROR_ARGUMENT, "mfrgn_metrics: struct_size is not set");
@@ -87,7 +88,8 @@ static mfrgn_status make_direction(mf_arena *arena, const mf_task_data *task, co
                             .query_sample = q->sample,
                             .reference_sample = r->sample};
     if (!d->truth.first[d->truth.queries])
-        return mf_fail(arena->context, MFRGN_ERROR_FORMAT, "%s: no pair is left: its pictures cannot be read", task->name);
+        return mf_fail(arena->context, MFRGN_ERROR_FORMAT, "%s: no pair is left: its pictures cannot be read",
+                       task->name);
     return MFRGN_OK;
 }
 
@@ -159,7 +161,8 @@ static mfrgn_status add_label(mfrgn_context *context, mf_links *to, uint32_t que
 static mfrgn_status read_line(mfrgn_context *context, const mf_csv *csv, size_t query, int all_true, files *f) {
     size_t first = f->truth.count, first_semi = f->semi.count;
     if (query >= f->q.rows)
-        return mf_csv_fail(csv, MFRGN_ERROR_MISMATCH, "a label for query %zu, but there are %zu queries", query, f->q.rows);
+        return mf_csv_fail(csv, MFRGN_ERROR_MISMATCH, "a label for query %zu, but there are %zu queries", query,
+                           f->q.rows);
     for (size_t i = 0; i < csv->count; i++) {
         const char *text = csv->field[i] + strspn(csv->field[i], " ");
         long row;
@@ -192,8 +195,8 @@ static mfrgn_status read_labels(mfrgn_context *context, const char *path, int al
         query++;
     mf_csv_close(&csv);
     if (status == MFRGN_OK && query != f->q.rows)
-        return mf_fail(context, MFRGN_ERROR_MISMATCH, "%s: labels of %zu queries, but there are %zu queries", path, query,
-                       f->q.rows);
+        return mf_fail(context, MFRGN_ERROR_MISMATCH, "%s: labels of %zu queries, but there are %zu queries", path,
+                       query, f->q.rows);
     return status;
 }
 

@@ -21,12 +21,12 @@ static int by_score(const void *a, const void *b) {
 }
 
 static double score_of(const mf_ranked *t, size_t query, uint32_t reference) {
-    return mf_dot(t->queries->data + query * t->queries->size,
-                  t->references->data + reference * t->references->size, t->queries->size);
+    return mf_dot(t->queries->data + query * t->queries->size, t->references->data + reference * t->references->size,
+                  t->queries->size);
 }
 
-/* Area under precision over recall by the trapezoid rule, as University-1652's evaluation has it: behind the i-th hit at
- * place p the precision is (i + 1) / (p + 1), before it i / p.  Hits stand before others of the same score. */
+/* Area under precision over recall by the trapezoid rule, as University-1652's evaluation has it: behind the i-th hit
+ * at place p the precision is (i + 1) / (p + 1), before it i / p.  Hits stand before others of the same score. */
 static double average_precision(const hit *hits, size_t count) {
     double sum = 0;
     size_t higher = 0; /* hits strictly above */

@@ -100,10 +100,10 @@ typedef struct job {
     mfrgn_context *context;
     const mf_matrix *q, *r;
     kernel run;
-    double bound;               /* of |s32 - s64| / (|q| |r|) */
-    double least;               /* and beside it, where products underflow */
+    double bound; /* of |s32 - s64| / (|q| |r|) */
+    double least; /* and beside it, where products underflow */
     mf_rank *forward, *reverse;
-    double *truth;              /* exact scores of the forward truth, in its order */
+    double *truth; /* exact scores of the forward truth, in its order */
     double *truth_back, *best_back;
     worker *worker;
     size_t panels, next, round; /* next: atomic; the end of this round */
@@ -113,9 +113,9 @@ typedef struct job {
 typedef struct run {
     const float *score;
     size_t count, stride, first;
-    const float *row;      /* of this matrix */
+    const float *row; /* of this matrix */
     const mf_matrix *other;
-    double error;          /* of each score */
+    double error; /* of each score */
 } run;
 
 static double exact(const run *s, size_t i) {
@@ -207,7 +207,12 @@ static void take_rows(const job *j, worker *w, size_t q0, size_t rows, size_t r0
     for (size_t i = 0; i < rows; i++) {
         size_t q = q0 + i;
         const mf_relation *t = j->forward->truth;
-        run s = {w->score + i * PANEL, columns, 1, r0, j->q->data + q * j->q->size, j->r,
+        run s = {w->score + i * PANEL,
+                 columns,
+                 1,
+                 r0,
+                 j->q->data + q * j->q->size,
+                 j->r,
                  error_of(j, j->q->length[q], longest_r)};
         for (size_t k = t->first[q]; k < t->first[q + 1]; k++)
             w->above[k] += count_run(&s, j->truth[k]);
@@ -223,8 +228,8 @@ static void take_columns(const job *j, const worker *w, size_t q0, size_t rows, 
         size_t r = r0 + i;
         if (t->first[r + 1] == t->first[r])
             continue;
-        run s = {w->score + i, rows, PANEL, q0, j->r->data + r * j->r->size, j->q,
-                 error_of(j, j->r->length[r], longest_q)};
+        run s = {
+            w->score + i, rows, PANEL, q0, j->r->data + r * j->r->size, j->q, error_of(j, j->r->length[r], longest_q)};
         for (size_t k = t->first[r]; k < t->first[r + 1]; k++)
             j->reverse->above[k] += count_run(&s, j->truth_back[k]);
         best_of_run(&s, &j->best_back[r], &j->reverse->best[r]);

@@ -22,9 +22,9 @@ double mf_dot(const float *a, const float *b, size_t size);
 /* What is asked of the rows of one matrix. */
 typedef struct mf_rank {
     const mf_relation *truth; /* of each row: rows of the other matrix */
-    uint32_t *above;          /* [out] of each true pair, in the relation's order: how many rows of the other matrix have a
-                                 score strictly above that pair's */
-    uint32_t *best;           /* [out] of each row: the row of the highest score, the first among equals */
+    uint32_t *above; /* [out] of each true pair, in the relation's order: how many rows of the other matrix have a
+                        score strictly above that pair's */
+    uint32_t *best;  /* [out] of each row: the row of the highest score, the first among equals */
 } mf_rank;
 
 /* Counts for the queries and, if `reverse` is not NULL, for the references in the same stream.  Scores are those of

@@ -11,10 +11,10 @@ typedef struct mf_csv {
     mf_file file;
     const char *data; /* the file's, or text in memory */
     size_t size, at;
-    size_t line;   /* of the record read last, from 1 */
-    size_t next;   /* the line that comes next */
-    int words;     /* columns stand apart by spaces and tabs; nothing is quoted */
-    char **field;  /* of the record read last; valid until the next is read */
+    size_t line;  /* of the record read last, from 1 */
+    size_t next;  /* the line that comes next */
+    int words;    /* columns stand apart by spaces and tabs; nothing is quoted */
+    char **field; /* of the record read last; valid until the next is read */
     size_t count, field_room;
     char *text;
     size_t text_room;

@@ -107,12 +107,15 @@ static mf_entry_kind entry_kind(mf_arena *scratch, const char *folder, const str
     return path ? mf_entry(path) : MF_ENTRY_NONE;
 }
 
-static mfrgn_status list_into(mf_names *names, const char *folder, const char *prefix, mf_entry_kind kind, int pictures) {
+static mfrgn_status list_into(mf_names *names, const char *folder, const char *prefix, mf_entry_kind kind,
+                              int pictures) {
     DIR *directory = opendir(folder);
     if (!directory) {
         int code = errno;
         return mf_fail(names->context, MFRGN_ERROR_IO, "%s: cannot read this folder: %s", folder,
-                       code == ENOENT ? "it is not there" : code == ENOTDIR ? "it is no folder" : "access fails");
+                       code == ENOENT    ? "it is not there"
+                       : code == ENOTDIR ? "it is no folder"
+                                         : "access fails");
     }
     mfrgn_status status = MFRGN_OK;
     mf_arena scratch = {names->context, NULL};

@@ -89,10 +89,10 @@ static mfrgn_status next_element(const parser *p, span *from, element *e) {
 }
 
 static int type_bytes(unsigned type) {
-    static const unsigned char bytes[] = {[MI_INT8] = 1,   [MI_UINT8] = 1,  [MI_INT16] = 2, [MI_UINT16] = 2,
-                                          [MI_INT32] = 4,  [MI_UINT32] = 4, [MI_SINGLE] = 4, [MI_DOUBLE] = 8,
-                                          [MI_INT64] = 8,  [MI_UINT64] = 8, [MI_UTF8] = 1,  [MI_UTF16] = 2,
-                                          [MI_UTF32] = 4};
+    static const unsigned char bytes[] = {
+        [MI_INT8] = 1,   [MI_UINT8] = 1,  [MI_INT16] = 2,  [MI_UINT16] = 2, [MI_INT32] = 4,
+        [MI_UINT32] = 4, [MI_SINGLE] = 4, [MI_DOUBLE] = 8, [MI_INT64] = 8,  [MI_UINT64] = 8,
+        [MI_UTF8] = 1,   [MI_UTF16] = 2,  [MI_UTF32] = 4};
     return type < MF_COUNT(bytes) ? bytes[type] : 0;
 }
 
@@ -306,7 +306,7 @@ static mfrgn_status parse_matrix(const parser *p, span from, mf_mat *m, int dept
     m->name = copy_text(p, name.data.at, left(&name.data));
     if (!m->name)
         return MFRGN_ERROR_MEMORY;
-    m->class = class < 3 || class == 4 ? (mf_mat_class)class : MF_MAT_NUMBER;
+    m->class = class < 3 || class == 4 ? (mf_mat_class) class : MF_MAT_NUMBER;
     if (class == 1)
         return parse_children(p, &from, m, count, depth);
     if (class == 2)
@@ -366,8 +366,8 @@ mfrgn_status mf_matlab_decode(mfrgn_context *context, const char *name, const vo
     parser p = {context, name, &file->memory, data[126] == 'M'};
     unsigned version = (unsigned)read_integer(&p, data + 124, 2);
     if (version == 0x200)
-        return mf_fail(context, MFRGN_ERROR_UNSUPPORTED,
-                       "%s: a MATLAB 7.3 file (HDF5); save it with '-v7' or older", name);
+        return mf_fail(context, MFRGN_ERROR_UNSUPPORTED, "%s: a MATLAB 7.3 file (HDF5); save it with '-v7' or older",
+                       name);
     if (version != 0x100)
         return mf_fail(context, MFRGN_ERROR_FORMAT, "%s: a MATLAB file of the unknown version %#x", name, version);
     mfrgn_status status = parse_file(&p, file, data, size);

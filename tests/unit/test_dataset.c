@@ -143,7 +143,8 @@ START_TEST(test_cvact) {
         for (int k = 0; k < 2 && i < 3; k++) {
             snprintf(name, sizeof(name), "ANU_data_%s/streetview/%s_grdView.jpg", k ? "test" : "small", ids[i]);
             picture(name);
-            snprintf(name, sizeof(name), "ANU_data_%s/satview_polish/%s_satView_polish.jpg", k ? "test" : "small", ids[i]);
+            snprintf(name, sizeof(name), "ANU_data_%s/satview_polish/%s_satView_polish.jpg", k ? "test" : "small",
+                     ids[i]);
             picture(name);
         }
     }
@@ -182,8 +183,9 @@ static void city(const char *name, int layout, const char *splits, int number) {
     char path[200], text[1000];
     size_t at = 0;
     for (int i = 0; i < 5; i++) {
-        snprintf(path, sizeof(path), layout ? "satellite/%s/satellite_%d.5_%d.25.png" : "%s/satellite/satellite_%d.5_%d.25.png",
-                 name, number, i);
+        snprintf(path, sizeof(path),
+                 layout ? "satellite/%s/satellite_%d.5_%d.25.png" : "%s/satellite/satellite_%d.5_%d.25.png", name,
+                 number, i);
         if (!(number == 2 && i == 4))
             picture(path);
         at += (size_t)snprintf(text + at, sizeof(text) - at, "satellite_%d.5_%d.25.png\n", number, i);
@@ -191,11 +193,12 @@ static void city(const char *name, int layout, const char *splits, int number) {
     snprintf(path, sizeof(path), "%s/%s/satellite_list.txt", splits, name);
     file_text(path, text);
     for (int list = 0; list < 3; list++) {
-        static const char *const names[] = {"same_area_balanced_train", "same_area_balanced_test", "pano_label_balanced"};
+        static const char *const names[] = {"same_area_balanced_train", "same_area_balanced_test",
+                                            "pano_label_balanced"};
         at = 0;
         for (int i = 0; i < 2; i++) {
-            snprintf(path, sizeof(path), layout ? "ground/%s/p%d%d,%d.5,%d.0,.jpg" : "%s/panorama/p%d%d,%d.5,%d.0,.jpg", name,
-                     list, i, number, i);
+            snprintf(path, sizeof(path), layout ? "ground/%s/p%d%d,%d.5,%d.0,.jpg" : "%s/panorama/p%d%d,%d.5,%d.0,.jpg",
+                     name, list, i, number, i);
             picture(path);
             at += (size_t)snprintf(text + at, sizeof(text) - at, "p%d%d,%d.5,%d.0,.jpg", list, i, number, i);
             for (int k = 0; k < 4; k++) /* the truth is tile list + i; then the next ones */
@@ -354,7 +357,8 @@ END_TEST
 
 static mfrgn_metrics metrics[2] = {{.struct_size = sizeof(mfrgn_metrics)}, {.struct_size = sizeof(mfrgn_metrics)}};
 
-static void evaluate(const float *q, size_t queries, const float *r, size_t references, const char *labels, int all_true) {
+static void evaluate(const float *q, size_t queries, const float *r, size_t references, const char *labels,
+                     int all_true) {
     mfrgn_evaluate_options o = {.struct_size = sizeof(o), .threads = 2, .all_true = all_true};
     int count = 0;
     ck_assert_int_eq(mf_npy_save(context, in_folder("q.npy"), q, queries, 1), MFRGN_OK);

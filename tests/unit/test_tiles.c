@@ -225,8 +225,7 @@ static void *load_all(void *arg) {
     const mfrgn_tiles *tiles = arg;
     for (int i = 0; i < 50; i++) {
         mfrgn_bitmap *bitmap = NULL;
-        if (mfrgn_tiles_load(tiles, (size_t)i % 2, &bitmap) != MFRGN_OK ||
-            mfrgn_bitmap_pixels(bitmap)[2] != i % 2 + 1)
+        if (mfrgn_tiles_load(tiles, (size_t)i % 2, &bitmap) != MFRGN_OK || mfrgn_bitmap_pixels(bitmap)[2] != i % 2 + 1)
             return arg;
         mfrgn_bitmap_free(bitmap);
     }
@@ -354,12 +353,12 @@ START_TEST(test_polar) {
     static const struct {
         int row, column, x, y;
     } at[] = {
-        {49, 0, 100, 100}, {49, 33, 100, 100}, /* the last row is the centre */
-        {0, 0, 100, 2},                        /* north: straight up, 49/50 of the way */
-        {0, 20, 198, 100},                     /* east */
-        {0, 40, 100, 198},                     /* south */
-        {0, 60, 2, 100},                       /* west */
-        {24, 20, 150, 100}, {24, 10, 135, 65}, /* half way; north-east */
+        {49, 0, 100, 100},  {49, 33, 100, 100}, /* the last row is the centre */
+        {0, 0, 100, 2},                         /* north: straight up, 49/50 of the way */
+        {0, 20, 198, 100},                      /* east */
+        {0, 40, 100, 198},                      /* south */
+        {0, 60, 2, 100},                        /* west */
+        {24, 20, 150, 100}, {24, 10, 135, 65},  /* half way; north-east */
     };
     for (size_t i = 0; i < MF_COUNT(at); i++) {
         const unsigned char *pixel = p + (at[i].row * 80 + at[i].column) * 3;
