@@ -46,9 +46,12 @@ mfrgn_status mf_dataset_add(mfrgn_dataset *d, int set, const mf_sample *sample, 
 int mf_dataset_have(mfrgn_dataset *d, const char *path) {
     if (!path || mf_entry(path) == MF_ENTRY_FILE)
         return path != NULL;
-    if (mf_reserve(d->context, (void **)&d->missing, &d->missing_room, d->missing_count + 1, sizeof(*d->missing)) ==
-        MFRGN_OK)
+    mfrgn_status status =
+        mf_reserve(d->context, (void **)&d->missing, &d->missing_room, d->missing_count + 1, sizeof(*d->missing));
+    if (status == MFRGN_OK)
         d->missing[d->missing_count++] = path;
+    else
+        d->missing_status = status;
     return 0;
 }
 
@@ -131,6 +134,8 @@ static mfrgn_status read(mfrgn_dataset *d, const reader *r, const char *root, co
     if (mf_entry(root) == MF_ENTRY_NONE)
         return mf_fail(d->context, MFRGN_ERROR_IO, "%s: there is no such folder", root);
     MF_TRY(r->read(d, &request));
+    if (d->missing_status != MFRGN_OK)
+        return mf_dataset_memory(d);
     size_t pairs = 0;
     for (int i = 0; i < d->tasks; i++)
         pairs += d->task[i].truth.first[d->task[i].truth.queries];

@@ -55,6 +55,7 @@ struct mfrgn_dataset {
     int tasks;
     const char **missing;
     size_t missing_count, missing_room;
+    mfrgn_status missing_status; /* of keeping that list */
     mf_links truth, semi; /* of the first task, while the data set is read */
 };
 

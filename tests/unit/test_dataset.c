@@ -7,6 +7,7 @@
 #include "files.h"
 #include "io/npy.h"
 #include "matlab.h"
+#include "mfrgn/gallery.h"
 
 static mfrgn_context *context;
 
@@ -387,6 +388,67 @@ START_TEST(test_metrics) {
 }
 END_TEST
 
+/* ---- memory that runs out, wherever ---- */
+
+static long allocations_left;
+
+static void *scarce_allocate(void *user, size_t size, size_t alignment) {
+    (void)user;
+    return allocations_left-- > 0 ? aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment) : NULL;
+}
+
+static void scarce_release(void *user, void *memory) {
+    (void)user;
+    free(memory);
+}
+
+static mfrgn_status use_all(mfrgn_context *scarce) {
+    mfrgn_evaluate_options o = {.struct_size = sizeof(o), .threads = 2};
+    mfrgn_dataset *d = NULL;
+    mfrgn_tiles *tiles = NULL;
+    int count;
+    mfrgn_status status = mfrgn_dataset_open(scarce, "cvact", test_folder, NULL, &d);
+    mfrgn_dataset_free(d);
+    d = NULL;
+    if (status == MFRGN_OK)
+        status = mfrgn_dataset_open(scarce, "pairs", test_folder, NULL, &d);
+    mfrgn_dataset_free(d);
+    if (status == MFRGN_OK)
+        status = mfrgn_tiles_open(scarce, in_folder("pairs.csv"), NULL, &tiles);
+    mfrgn_tiles_free(tiles);
+    if (status == MFRGN_OK)
+        status = mfrgn_evaluate_files(scarce, in_folder("q.npy"), in_folder("r.npy"), in_folder("labels.csv"), &o,
+                                      metrics, 2, &count);
+    return status;
+}
+
+START_TEST(test_memory_runs_out) {
+    static const float q[] = {1, -1}, r[] = {5, 4, 4, 3, 2, 1};
+    mfrgn_allocator allocator = {sizeof(allocator), NULL, scarce_allocate, scarce_release};
+    act_data(0, 1);
+    picture("ANU_data_small/streetview/second_grdView.jpg");
+    picture("ANU_data_small/satview_polish/second_satView_polish.jpg");
+    file_text("pairs.csv", "ground,aerial\nANU_data_small/streetview/second_grdView.jpg,"
+                           "ANU_data_small/satview_polish/second_satView_polish.jpg\n");
+    ck_assert_int_eq(mf_npy_save(context, in_folder("q.npy"), q, 2, 1), MFRGN_OK);
+    ck_assert_int_eq(mf_npy_save(context, in_folder("r.npy"), r, 6, 1), MFRGN_OK);
+    file_text("labels.csv", "1,0,3\n0,1\n");
+    long n = 0;
+    mfrgn_status status = MFRGN_ERROR_MEMORY;
+    for (; status != MFRGN_OK; n++) {
+        mfrgn_context *scarce = NULL;
+        allocations_left = n;
+        status = mfrgn_context_create(&allocator, &scarce);
+        if (status == MFRGN_OK)
+            status = use_all(scarce);
+        ck_assert_msg(status == MFRGN_OK || status == MFRGN_ERROR_MEMORY, "allocation %ld: %s", n,
+                      mfrgn_context_last_error(scarce));
+        mfrgn_context_free(scarce);
+    }
+    ck_assert_int_gt(n, 30);
+}
+END_TEST
+
 int main(void) {
     Suite *s = suite_create("dataset");
     TCase *t = tcase_create("dataset");
@@ -399,6 +461,7 @@ int main(void) {
     tcase_add_test(t, test_pairs);
     tcase_add_test(t, test_real);
     tcase_add_test(t, test_metrics);
+    tcase_add_test(t, test_memory_runs_out);
     suite_add_tcase(s, t);
     return mf_run_suite(s);
 }
