@@ -24,6 +24,8 @@ typedef struct mf_cpu_kernel mf_cpu_kernel;
 /* Chooses the instruction set. parallel NULL: the host's. */
 void mf_cpu_init(mf_cpu *cpu, const mf_host *host, int threads,
                  void (*parallel)(void *user, int tasks, mf_task task, void *arg), void *user);
+/* For tests: another instruction set, by name. 1: the machine has it */
+int mf_cpu_use(mf_cpu *cpu, const char *isa);
 const char *mf_cpu_isa_name(const mf_cpu *cpu); /* "avx512", "avx2", "neon", "portable" */
 
 int mf_cpu_supports(const mf_cpu *cpu, const mf_op *op);

@@ -265,13 +265,18 @@ static void layernorm(const maker *m, mf_operand x, int options) {
         vector(&c, 1, channels, 1);
     if (options & 2)
         vector(&c, 2, channels, 0);
+    /* A few values that happen to be close are normalised to the difference of near equals; one alone to its beta. */
     c.tolerance = channels < 16 ? 2e-5 : c.tolerance;
+    if (channels == 1)
+        c.op.attrs.eps = 1e-2;
     finish(m, &c, "%d of %d, %d dimensions, options %d", (int)mf_operand_rows(&x), (int)channels, x.ndim, options);
 }
 
 static void all_layernorm(const maker *m) {
     for (size_t w = 0; w < MF_COUNT(widths); w++)
         for (int options = 0; options < 8; options++) {
+            if (widths[w] == 1 && !(options & 2))
+                continue;
             layernorm(m, tokens(3, 622, widths[w]), options);
             layernorm(m, map(3, 7, 5, widths[w]), options);
         }
@@ -292,7 +297,7 @@ static void all_groupnorm(const maker *m) {
             c.op.input[0] = c.op.output = map(size[0], size[1], size[2], form[f][0]);
             c.fill[0] = (ops_fill){1, 2, 0};
             c.op.attrs.groups = form[f][1];
-            c.op.attrs.eps = 1e-5;
+            c.op.attrs.eps = group > 1 ? 1e-5 : 1e-2;
             c.batched = 1;
             c.tolerance = group < 16 ? 2e-5 : c.tolerance;
             vector(&c, 1, form[f][0], 1);

@@ -65,7 +65,7 @@ static void dump_case(void *arg, const ops_case *c) {
     ops_make_inputs(c, inputs);
     memcpy(in, inputs, sizeof(in));
     for (int i = 0; i < c->op.input_count; i++) {
-        char what[8];
+        char what[16];
         snprintf(what, sizeof(what), "in%d", i);
         if (inputs[i])
             write_npy(d, what, &c->op.input[i], inputs[i]);

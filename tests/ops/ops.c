@@ -21,16 +21,18 @@ const char *ops_kind_name(mf_op_kind kind) {
     return (unsigned)kind < MF_OP_COUNT ? name[kind] : "unknown";
 }
 
+static uint64_t random_bits(uint64_t *state) { /* SplitMix64 */
+    uint64_t z = *state += 0x9E3779B97F4A7C15u;
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
+    return z ^ z >> 31;
+}
+
+/* The sum of four uniform numbers, of variance 1: close enough to normal. */
 static double normal(uint64_t *state) {
-    double sum = -6;
-    for (int i = 0; i < 12; i++) { /* twelve uniform numbers: close enough to normal */
-        *state += 0x9E3779B97F4A7C15u;
-        uint64_t z = *state;
-        z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
-        z = (z ^ z >> 27) * 0x94D049BB133111EBu;
-        sum += ldexp((double)((z ^ z >> 31) >> 11), -53);
-    }
-    return sum;
+    const uint64_t a = random_bits(state), b = random_bits(state);
+    const double sum = (double)(a >> 32) + (double)(a & 0xFFFFFFFF) + (double)(b >> 32) + (double)(b & 0xFFFFFFFF);
+    return (ldexp(sum, -32) - 2) * sqrt(3);
 }
 
 void ops_make_inputs(const ops_case *c, double *inputs[MF_MAX_INPUTS]) {
@@ -87,14 +89,22 @@ typedef struct tally {
 
 typedef struct suite {
     ops_backend ref, backend;
-    mf_dtype compute;
+    mf_dtype compute, last; /* the type in hand; the last that the backend has */
     int verbose;
-    tally kind[MF_OP_COUNT];
+    tally tallies[2][MF_OP_COUNT]; /* MF_F32, MF_F64 */
 } suite;
 
+static tally *tally_of(suite *s, const ops_case *c) {
+    return &s->tallies[s->compute][c->op.kind];
+}
+
+static const char *type_name(mf_dtype type) {
+    return type == MF_F64 ? "f64" : "f32";
+}
+
 static void report(suite *s, const ops_case *c, const char *what) {
-    s->kind[c->op.kind].failures++;
-    printf("FAIL %s %s: %s: %s\n", s->backend.loaded->name, s->compute == MF_F64 ? "f64" : "f32", c->name, what);
+    tally_of(s, c)->failures++;
+    printf("FAIL %s %s: %s: %s\n", s->backend.loaded->name, type_name(s->compute), c->name, what);
 }
 
 static void report_error(suite *s, const ops_case *c, const char *what, error e, double tolerance) {
@@ -112,10 +122,9 @@ static double *values(int64_t count) {
 }
 
 /* Runs and compares; 1: it went on as far as to compare. */
-static int check_values(suite *s, const ops_case *c, const double *const *inputs, const double *expected, int threads) {
-    const int64_t count = mf_operand_count(&c->op.output);
+static int check_values(suite *s, const ops_case *c, const double *const *inputs, const double *expected, int threads,
+                        double *got) {
     const double tolerance = s->compute == MF_F64 ? 1e-12 : c->tolerance;
-    double *got = values(count);
     ops_job job = {
         .op = c->op, .compute = s->compute, .weight = c->weight, .threads = threads, .inputs = inputs, .output = got};
     ops_result r = ops_run(&s->backend, &job);
@@ -123,32 +132,39 @@ static int check_values(suite *s, const ops_case *c, const double *const *inputs
         report(s, c, job.why);
     if (r == OPS_SKIPPED && threads > 1)
         report(s, c, "supported by one thread only");
-    if (r == OPS_DONE) {
-        error e = compare(got, expected, count);
-        tally *t = &s->kind[c->op.kind];
-        t->worst.l2 = fmax(t->worst.l2, e.l2);
-        t->worst.maximum = fmax(t->worst.maximum, e.maximum);
-        if (!(e.l2 <= tolerance && e.maximum <= 5 * tolerance))
-            report_error(s, c, threads > 1 ? "2 threads" : "1 thread", e, tolerance);
-        if (s->verbose && threads == 1)
-            printf("%s %s %s: %.2e, maximum %.2e\n", s->backend.loaded->name, s->compute == MF_F64 ? "f64" : "f32",
-                   c->name, e.l2, e.maximum);
-    }
-    free(got);
-    return r == OPS_DONE;
+    if (r != OPS_DONE)
+        return 0;
+    error e = compare(got, expected, mf_operand_count(&c->op.output));
+    tally *t = tally_of(s, c);
+    t->worst.l2 = fmax(t->worst.l2, e.l2);
+    t->worst.maximum = fmax(t->worst.maximum, e.maximum);
+    if (!(e.l2 <= tolerance && e.maximum <= 5 * tolerance))
+        report_error(s, c, threads > 1 ? "2 threads" : "1 thread", e, tolerance);
+    if (s->verbose && threads == 1)
+        printf("%s %s %s: %.2e, maximum %.2e\n", s->backend.loaded->name, type_name(s->compute), c->name, e.l2,
+               e.maximum);
+    return 1;
 }
 
-/* Every image of the batch is the first: all results must have the same bits. */
-static void check_batch(suite *s, const ops_case *c, double *const *inputs) {
+/* Input i with every image of the batch the first one. */
+static double *repeat_first(const ops_case *c, const double *input, int i) {
+    const int64_t batch = c->op.output.dim[0], count = mf_operand_count(&c->op.input[i]), size = count / batch;
+    double *copy = values(count);
+    memcpy(copy, input, (size_t)count * sizeof(double));
+    for (int64_t n = 1; c->batched >> i & 1 && n < batch; n++)
+        memcpy(copy + n * size, copy, (size_t)size * sizeof(double));
+    return copy;
+}
+
+/* Equal images: all results must have the same bits. */
+static void check_batch(suite *s, const ops_case *c, const double *const *inputs) {
     const int64_t batch = c->op.output.dim[0], count = mf_operand_count(&c->op.output);
-    for (int i = 0; i < c->op.input_count; i++) {
-        const int64_t size = mf_operand_count(&c->op.input[i]) / batch;
-        for (int64_t n = 1; c->batched >> i & 1 && n < batch; n++)
-            memcpy(inputs[i] + n * size, inputs[i], (size_t)size * sizeof(double));
-    }
-    double *got = values(count);
+    double *got = values(count), *copies[MF_MAX_INPUTS] = {NULL};
     const double *in[MF_MAX_INPUTS];
-    memcpy(in, inputs, sizeof(in));
+    for (int i = 0; i < c->op.input_count; i++)
+        if (inputs[i])
+            copies[i] = repeat_first(c, inputs[i], i);
+    memcpy(in, copies, sizeof(in));
     ops_job job = {.op = c->op, .compute = s->compute, .weight = c->weight, .threads = 2, .inputs = in, .output = got};
     ops_result r = ops_run(&s->backend, &job);
     if (r == OPS_FAILED)
@@ -159,6 +175,7 @@ static void check_batch(suite *s, const ops_case *c, double *const *inputs) {
             break;
         }
     free(got);
+    ops_free_inputs(copies);
 }
 
 /* What `ref` computes in f64, or NULL. */
@@ -169,9 +186,36 @@ static double *expect(suite *s, const ops_case *c, const double *const *inputs) 
     if (ops_run(&s->ref, &job) == OPS_DONE)
         return expected;
     printf("FAIL ref f64: %s: %s\n", c->name, job.why[0] ? job.why : "not supported");
-    s->kind[c->op.kind].failures++;
+    tally_of(s, c)->failures++;
     free(expected);
     return NULL;
+}
+
+/* One and two threads.  `ref` promises the same bits, the others the same values. */
+static int check_threads(suite *s, const ops_case *c, const double *const *inputs, const double *expected) {
+    const int64_t count = mf_operand_count(&c->op.output);
+    double *one = values(count), *two = values(count);
+    int done = check_values(s, c, inputs, expected, 1, one);
+    if (done && check_values(s, c, inputs, expected, 2, two) && s->backend.loaded == s->ref.loaded &&
+        memcmp(one, two, (size_t)count * sizeof(double)))
+        report(s, c, "the number of threads changes bits");
+    free(one);
+    free(two);
+    return done;
+}
+
+static void check_type(suite *s, const ops_case *c, const double *const *inputs, const double *expected) {
+    tally *t = tally_of(s, c);
+    const int failures = t->failures;
+    t->cases++;
+    if (check_threads(s, c, inputs, expected)) {
+        if (c->batched && c->op.output.dim[0] > 1)
+            check_batch(s, c, inputs);
+    } else if (t->failures == failures) {
+        t->skipped++;
+        if (s->verbose)
+            printf("%s %s %s: skipped\n", s->backend.loaded->name, type_name(s->compute), c->name);
+    }
 }
 
 static void check_case(void *arg, const ops_case *c) {
@@ -180,17 +224,11 @@ static void check_case(void *arg, const ops_case *c) {
     const double *in[MF_MAX_INPUTS];
     ops_make_inputs(c, inputs);
     memcpy(in, inputs, sizeof(in));
+    s->compute = MF_F32;
     double *expected = expect(s, c, in);
-    const int failures = s->kind[c->op.kind].failures;
-    s->kind[c->op.kind].cases++;
-    if (expected && check_values(s, c, in, expected, 1)) {
-        check_values(s, c, in, expected, 2);
-        if (c->batched && c->op.output.dim[0] > 1)
-            check_batch(s, c, inputs);
-    } else if (expected && s->kind[c->op.kind].failures == failures) {
-        s->kind[c->op.kind].skipped++;
-        if (s->verbose)
-            printf("%s: %s: skipped\n", s->backend.loaded->name, c->name);
+    for (int type = MF_F32; expected && type <= (int)s->last; type++) {
+        s->compute = (mf_dtype)type;
+        check_type(s, c, in, expected);
     }
     free(expected);
     ops_free_inputs(inputs);
@@ -198,22 +236,22 @@ static void check_case(void *arg, const ops_case *c) {
 
 /* ---- backends ---- */
 
-static int summarise(const suite *s) {
+static int summarise(const suite *s, mf_dtype type) {
     tally all = {0};
-    const char *name = s->backend.loaded->name, *type = s->compute == MF_F64 ? "f64" : "f32";
+    const char *name = s->backend.loaded->name, *text = type_name(type);
     for (int k = 0; k < MF_OP_COUNT; k++) {
-        const tally *t = &s->kind[k];
+        const tally *t = &s->tallies[type][k];
+        const char *kind = ops_kind_name((mf_op_kind)k);
         all.cases += t->cases;
         all.skipped += t->skipped;
         all.failures += t->failures;
         if (t->cases > t->skipped)
-            printf("%-8s %s %-13s %4d cases, worst relative error %.2e, maximum %.2e\n", name, type,
-                   ops_kind_name((mf_op_kind)k), t->cases - t->skipped, t->worst.l2, t->worst.maximum);
+            printf("%-8s %s %-13s %4d cases, worst relative error %.2e, maximum %.2e\n", name, text, kind,
+                   t->cases - t->skipped, t->worst.l2, t->worst.maximum);
         if (t->skipped)
-            printf("%-8s %s %-13s %4d cases skipped: not supported\n", name, type, ops_kind_name((mf_op_kind)k),
-                   t->skipped);
+            printf("%-8s %s %-13s %4d cases skipped: not supported\n", name, text, kind, t->skipped);
     }
-    printf("%s %s: %d cases, %d skipped, %d failures\n", name, type, all.cases, all.skipped, all.failures);
+    printf("%s %s: %d cases, %d skipped, %d failures\n", name, text, all.cases, all.skipped, all.failures);
     return all.failures;
 }
 
@@ -229,13 +267,11 @@ static int has_type(const ops_backend *b, mf_dtype type) {
 
 static int check_backend(const ops_backend *ref, const ops_backend *backend, int verbose) {
     int failures = ops_analytic(backend);
-    for (int type = MF_F32; type <= MF_F64; type++) {
-        suite s = {.ref = *ref, .backend = *backend, .compute = (mf_dtype)type, .verbose = verbose};
-        if (type == MF_F64 && !has_type(backend, MF_F64))
-            continue;
-        ops_each_case(check_case, &s);
-        failures += summarise(&s);
-    }
+    suite s = {.ref = *ref, .backend = *backend, .verbose = verbose};
+    s.last = has_type(backend, MF_F64) ? MF_F64 : MF_F32;
+    ops_each_case(check_case, &s);
+    for (int type = MF_F32; type <= (int)s.last; type++)
+        failures += summarise(&s, (mf_dtype)type);
     return failures;
 }
 

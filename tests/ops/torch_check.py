@@ -52,7 +52,8 @@ def layernorm(op, x, gamma, beta):
 
 
 def groupnorm(op, x, gamma, beta):
-    return nhwc(F.group_norm(nchw(x), op["groups"], gamma, beta, op["eps"]))
+    # F.group_norm refuses groups of one value; torch.group_norm does not
+    return nhwc(torch.group_norm(nchw(x), op["groups"], gamma, beta, op["eps"]))
 
 
 def batchnorm(op, x, gamma, beta, mean, var):

@@ -1,0 +1,235 @@
+/* Matrix product with everything behind it: C = residual + scale act(A B + bias).
+ *
+ * The register tile is MR rows by NV vectors; B comes in panels NR = NV VL wide whose rows lie one after the other, so
+ * that a step over k loads NV vectors of B, broadcasts MR values of A and does MR NV multiply-adds.  With AVX-512 that is
+ * 6 x 64: 24 accumulators, 4 vectors of B and one of A use 29 of 32 registers, 64 divides every width of the network, and
+ * six rows of A need no packing (taller tiles do: at rows 4 KB apart twelve of them fill a set of the L1).
+ *
+ * Blocks: for mc rows, for kc of k (a block of A is in L2), for each panel (kc x NR, in L2, its rows streaming through
+ * L1), for each tile.  Sums of the kc blocks meet in C.  Panels stored in 16 bits are widened block by block into a
+ * buffer that stays in L2: each value once per mc rows.
+ *
+ * A result is the sum over k in order, block by block, whatever tile it falls in: it does not depend on m or the threads.
+ * The epilogue works on the tile while it is in L1. */
+#include "backends/cpu/vec.h"
+
+#define MR 6
+#if VL == 16 || defined(__aarch64__)
+#define NV 4
+#else
+#define NV 2
+#endif
+#define NR (NV * VL)
+
+typedef struct tile {
+    int64_t k;
+    const float *a;
+    int64_t rs, cs;
+    const float *b;
+    int64_t ldb;
+    const float *from; /* NULL, or what is added: the sum of the blocks before */
+    int64_t ldfrom;
+    float *to;
+    int64_t ldto;
+} tile;
+
+MF_INLINE void multiply(const tile *t, const int mr, const int nv) {
+    vf acc[MR][NV];
+    const float *a = t->a, *b = t->b;
+    const int64_t rs = t->rs, cs = t->cs, ldb = t->ldb;
+    MF_UNROLL
+    for (int i = 0; i < mr; i++) {
+        MF_UNROLL
+        for (int j = 0; j < nv; j++)
+            acc[i][j] = (vf){0};
+    }
+    for (int64_t k = t->k; k > 0; k--, a += cs, b += ldb) {
+        vf row[NV];
+        MF_UNROLL
+        for (int j = 0; j < nv; j++)
+            row[j] = v_load(b + j * VL);
+        MF_UNROLL
+        for (int i = 0; i < mr; i++) {
+            float x = a[i * rs];
+            MF_UNROLL
+            for (int j = 0; j < nv; j++)
+                acc[i][j] += x * row[j];
+        }
+    }
+    float *to = t->to;
+    if (t->from) {
+        MF_UNROLL
+        for (int i = 0; i < mr; i++) {
+            MF_UNROLL
+            for (int j = 0; j < nv; j++)
+                v_store(to + i * t->ldto + j * VL, acc[i][j] + v_load(t->from + i * t->ldfrom + j * VL));
+        }
+    } else {
+        MF_UNROLL
+        for (int i = 0; i < mr; i++) {
+            MF_UNROLL
+            for (int j = 0; j < nv; j++)
+                v_store(to + i * t->ldto + j * VL, acc[i][j]);
+        }
+    }
+}
+
+typedef void (*tile_fn)(const tile *t);
+
+#define TILE(m, n)                                                                                                     \
+    static void tile_##m##_##n(const tile *t) {                                                                        \
+        multiply(t, m, n);                                                                                             \
+    }
+#define TILES(n) TILE(1, n) TILE(2, n) TILE(3, n) TILE(4, n) TILE(5, n) TILE(6, n)
+#define ROW(n) {tile_1_##n, tile_2_##n, tile_3_##n, tile_4_##n, tile_5_##n, tile_6_##n}
+
+TILES(1)
+TILES(2)
+#if NV == 4
+TILES(3)
+TILES(4)
+static const tile_fn tiles[NV][MR] = {ROW(1), ROW(2), ROW(3), ROW(4)};
+#else
+static const tile_fn tiles[NV][MR] = {ROW(1), ROW(2)};
+#endif
+
+/* ---- epilogue ---- */
+/* rows of `cols` values: from -> c, column n0 of the result on */
+MF_INLINE void finish(const mf_gemm *g, const mf_act act, const float *from, int64_t ldfrom, int64_t m0, int rows,
+                      int64_t n0, int64_t cols) {
+    const float *bias = g->bias ? g->bias + n0 : NULL, *scale = g->scale ? g->scale + n0 : NULL;
+    for (int i = 0; i < rows; i++) {
+        int64_t at = (m0 + i) * g->ldc + n0, j = 0;
+        const float *residual = g->residual ? g->residual + at : NULL, *x = from + i * ldfrom;
+        float *c = g->c + at;
+        for (; j + VL <= cols; j += VL) {
+            vf v = v_load(x + j);
+            if (bias)
+                v += v_load(bias + j);
+            v = v_act(v, act);
+            if (scale)
+                v *= v_load(scale + j);
+            if (residual)
+                v += v_load(residual + j);
+            v_store(c + j, v);
+        }
+        if (j < cols) {
+            int n = (int)(cols - j);
+            vf v = v_load_n(x + j, n);
+            if (bias)
+                v += v_load_n(bias + j, n);
+            v = v_act(v, act);
+            if (scale)
+                v *= v_load_n(scale + j, n);
+            if (residual)
+                v += v_load_n(residual + j, n);
+            v_store_n(c + j, v, n);
+        }
+    }
+}
+
+static void finish_tile(const mf_gemm *g, const float *from, int64_t ldfrom, int64_t m0, int rows, int64_t n0,
+                        int64_t cols) {
+    switch (g->act) {
+    case MF_ACT_GELU:
+        finish(g, MF_ACT_GELU, from, ldfrom, m0, rows, n0, cols);
+        break;
+    case MF_ACT_RELU:
+        finish(g, MF_ACT_RELU, from, ldfrom, m0, rows, n0, cols);
+        break;
+    case MF_ACT_SIGMOID:
+        finish(g, MF_ACT_SIGMOID, from, ldfrom, m0, rows, n0, cols);
+        break;
+    default:
+        finish(g, MF_ACT_NONE, from, ldfrom, m0, rows, n0, cols);
+    }
+}
+
+void MF_FN(epilogue)(const mf_gemm *g, int64_t m0, int64_t m1, int64_t n0, int64_t n1) {
+    for (int64_t m = m0; m < m1; m++)
+        finish_tile(g, g->c + m * g->ldc + n0, g->ldc, m, 1, n0, n1 - n0);
+}
+
+/* ---- blocks ---- */
+static void widen(const void *from, mf_dtype type, float *to, int64_t count) {
+    const uint16_t *x = from;
+    if (type == MF_F16)
+        for (int64_t i = 0; i < count; i += VL)
+            v_store(to + i, v_from_f16(x + i));
+    else
+        for (int64_t i = 0; i < count; i += VL)
+            v_store(to + i, v_from_bf16(x + i));
+}
+
+typedef struct block {
+    const mf_gemm *g;
+    int64_t m0, rows;     /* of C */
+    const float *a;       /* its first value */
+    int64_t rs, cs, k;    /* k: of this block */
+    int first, last;      /* of the blocks of k */
+} block;
+
+static void multiply_panel(const block *q, const float *b, int64_t n0, int64_t width, int64_t cols) {
+    const mf_gemm *g = q->g;
+    int nv = (int)(width / VL);
+    int plain = width == cols && !(q->last && (g->bias || g->scale || g->residual || g->act != MF_ACT_NONE));
+    int64_t count = mf_div_up(q->rows, MR);
+    float buffer[MR * NR] __attribute__((aligned(64)));
+    tile t = {q->k, NULL, q->rs, q->cs, b, width, NULL, g->ldc, NULL, g->ldc};
+    for (int64_t i = 0; i < count; i++) {
+        int64_t r0 = q->rows * i / count;
+        int mr = (int)(q->rows * (i + 1) / count - r0);
+        float *c = g->c + (q->m0 + r0) * g->ldc + n0;
+        t.a = q->a + r0 * q->rs;
+        t.to = plain ? c : buffer;
+        t.ldto = plain ? g->ldc : width;
+        if (!q->first && width == cols) {
+            t.from = c;
+        } else if (!q->first) {
+            for (int r = 0; r < mr; r++)
+                for (int64_t j = 0; j < width; j++)
+                    buffer[r * width + j] = j < cols ? c[r * g->ldc + j] : 0;
+            t.from = buffer;
+            t.ldfrom = width;
+        }
+        tiles[nv - 1][mr - 1](&t);
+        if (!plain && q->last)
+            finish_tile(g, buffer, width, q->m0 + r0, mr, n0, cols);
+        else if (!plain)
+            for (int r = 0; r < mr; r++)
+                memcpy(c + r * g->ldc, buffer + r * width, (size_t)cols * sizeof(float));
+    }
+}
+
+void MF_FN(gemm)(const mf_gemm *g, int64_t m0, int64_t m1, int64_t p0, int64_t p1, void *scratch) {
+    float *wide = scratch;
+    float *rows = wide + (g->btype == MF_F32 ? 0 : mf_min64(g->kc, g->k) * NR);
+    size_t size = mf_dtype_size(g->btype);
+    block q = {.g = g, .rs = g->rs, .cs = g->cs};
+    for (q.m0 = m0; q.m0 < m1; q.m0 += q.rows) {
+        q.rows = mf_min64(g->mc, m1 - q.m0);
+        const float *a = g->a + q.m0 * g->rs;
+        if (g->gather) {
+            g->gather(g->gather_arg, q.m0, q.rows, rows);
+            a = rows;
+            q.rs = g->k;
+            q.cs = 1;
+        }
+        for (int64_t k0 = 0; k0 < g->k; k0 += q.k) {
+            q.k = mf_min64(g->kc, g->k - k0);
+            q.a = a + k0 * q.cs;
+            q.first = k0 == 0;
+            q.last = k0 + q.k == g->k;
+            for (int64_t p = p0; p < p1; p++) {
+                int64_t n0 = p * NR, cols = mf_min64(NR, g->n - n0), width = mf_round_up(cols, VL);
+                const char *b = (const char *)g->b + (size_t)(n0 * g->k + k0 * width) * size;
+                const float *panel = (const float *)(const void *)b;
+                if (g->btype != MF_F32) {
+                    widen(b, g->btype, wide, q.k * width);
+                    panel = wide;
+                }
+                multiply_panel(&q, panel, n0, width, cols);
+            }
+        }
+    }
+}

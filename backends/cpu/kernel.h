@@ -1,0 +1,221 @@
+/* What the files of backends/cpu/ share: a prepared kernel, the table of one instruction set, the split over threads.
+ *
+ * op_*.c: one operation each, compiled once: shapes, partition, scratch.
+ * k_*.c:  the loops over numbers, compiled once an instruction set and reached through struct mf_cpu_isa. */
+#ifndef MFRGN_CPU_KERNEL_H
+#define MFRGN_CPU_KERNEL_H
+
+#include <string.h>
+
+#include "backends/cpu/cpu.h"
+
+enum { MF_CPU_MAX_SLOTS = 256 };
+
+/* Elements below which an operation runs on the caller: waking a thread costs about 10 us. */
+#define MF_CPU_SMALL 20000
+
+/* C[m, n] = residual + scale act(A B + bias), A by strides, B in panels (mf_panel_*). */
+typedef struct mf_gemm {
+    int64_t m, n, k;
+    const float *a;
+    int64_t rs, cs; /* A[i, p] = a[i rs + p cs] */
+    /* NULL, or makes rows row0 .. row0 + rows - 1 of A, each of k values (im2col) */
+    void (*gather)(const void *arg, int64_t row0, int64_t rows, float *to);
+    const void *gather_arg;
+    const void *b;
+    mf_dtype btype; /* of the panels: MF_F32, MF_F16, MF_BF16 */
+    float *c;
+    int64_t ldc;
+    const float *bias, *scale, *residual; /* NULL: absent; residual has ldc too */
+    mf_act act;
+    int64_t kc, mc; /* blocks: kc depends on k alone, so that sums do not depend on m */
+} mf_gemm;
+
+/* out rows of a depthwise convolution */
+typedef struct mf_dwconv {
+    int64_t h, w, c;
+    int kh, kw, ph, pw;
+    const float *weight; /* [ceil(c / vl)][kh kw][vl] */
+    const float *bias, *gamma, *beta;
+    int norm;
+    float eps;
+} mf_dwconv;
+
+typedef struct mf_attention_head {
+    int64_t t, s, d, c; /* queries, keys, channels of the head, channels of a row */
+    float eps;
+} mf_attention_head;
+
+struct mf_cpu_isa {
+    const char *name;
+    int vl;         /* values of a vector */
+    int mr, nr;     /* rows and columns of the register tile; nr: width of a panel */
+    int (*available)(void);
+
+    /* rows m0 .. m1 - 1, panels p0 .. p1 - 1; scratch: mf_gemm_scratch bytes */
+    void (*gemm)(const mf_gemm *g, int64_t m0, int64_t m1, int64_t p0, int64_t p1, void *scratch);
+    /* one block of C, m0 .. m1 - 1 by n0 .. n1 - 1, in place: v = act(C + bias); C = residual + scale v */
+    void (*epilogue)(const mf_gemm *g, int64_t m0, int64_t m1, int64_t n0, int64_t n1);
+    /* x, y: one image; rows y0 .. y1 - 1 of it */
+    void (*dwconv)(const mf_dwconv *p, const float *x, float *y, int64_t y0, int64_t y1);
+    /* one channel, padded input with rows of ld values, at least vl more of them than are used */
+    void (*conv_plane)(const float *x, int64_t ld, const float *w, int kh, int kw, float *y, int64_t h, int64_t wd);
+
+    void (*layernorm)(const float *x, float *y, int64_t rows, int64_t c, float eps, const float *gamma,
+                      const float *beta);
+    void (*l2norm)(const float *x, float *y, int64_t rows, int64_t c, float eps);
+    /* sums over rows of x - mean (mean NULL: 0), or of its square: out [c] */
+    void (*column_sums)(const float *x, int64_t rows, int64_t c, const float *mean, int square, float *out);
+    /* y = act((x - mean) scale + shift) by channel */
+    void (*affine)(const float *x, float *y, int64_t rows, int64_t c, const float *mean, const float *scale,
+                   const float *shift, mf_act act);
+
+    void (*act)(const float *x, float *y, int64_t count, mf_act act);
+    void (*add)(const float *a, const float *b, float *y, int64_t count, mf_act act);
+    void (*mul)(const float *a, const float *b, float *y, int64_t count, mf_act act);
+    void (*add_scalar)(const float *a, float b, float *y, int64_t count, mf_act act);
+    void (*mul_scalar)(const float *a, float b, float *y, int64_t count, mf_act act);
+
+    /* y[j] = scale sum over i < n of x[i stride + j], j < count */
+    void (*sum_strided)(const float *x, int64_t stride, int64_t n, float *y, int64_t count, float scale);
+    void (*max_into)(float *y, const float *x, int64_t count);
+    void (*channel_max)(const float *x, float *y, int64_t rows, int64_t c);
+    /* out [n]: mean over t of s (ch sp + 1), channels of a row of c */
+    void (*gated_mean)(const float *s, const float *ch, const float *sp, float *out, int64_t t, int64_t c, int64_t n);
+
+    /* linear attention. keys -> kv [d][dp], ksum [d]; queries q0 .. q1 - 1 -> out.  dp: d rounded up to vl */
+    void (*linear_keys)(const mf_attention_head *p, const float *k, const float *v, float *kv, float *ksum,
+                        float *scratch);
+    void (*linear_queries)(const mf_attention_head *p, const float *q, const float *kv, const float *ksum, float *out,
+                           int64_t q0, int64_t q1, float *scratch);
+    /* softmax attention. keys -> kt [d][sp], vp [s][dp]; sp: s rounded up to vl */
+    void (*softmax_keys)(const mf_attention_head *p, const float *k, const float *v, float *kt, float *vp);
+    void (*softmax_queries)(const mf_attention_head *p, const float *q, const float *kt, const float *vp, float *out,
+                            int64_t q0, int64_t q1, float *scratch);
+};
+
+extern const struct mf_cpu_isa mfrgn_cpu_isa__portable;
+extern const struct mf_cpu_isa mfrgn_cpu_isa__avx2;
+extern const struct mf_cpu_isa mfrgn_cpu_isa__avx512;
+
+/* Queries that the attention kernels take at a time. */
+enum { MF_ATTENTION_ROWS = 48 };
+
+typedef struct mf_cpu_ops {
+    /* prepare calls it too */
+    int (*supports)(const mf_cpu *cpu, const mf_op *op);
+    mf_status (*prepare)(mf_cpu_kernel *k);
+    mf_status (*pack)(const mf_cpu_kernel *k, int input, const void *plain, void *packed); /* NULL: packs nothing */
+    mf_status (*run)(const mf_cpu_kernel *k, const void *const *in, void *out, void *scratch);
+} mf_cpu_ops;
+
+struct mf_cpu_kernel {
+    const mf_cpu *cpu;
+    const mf_cpu_ops *ops;
+    mf_op op;
+    mf_kernel_info info;
+    int slots;           /* threads that it uses, at most */
+    size_t shared_bytes; /* of the scratch, common to all slots, before those of each slot */
+    size_t slot_bytes;   /* a multiple of MF_ALIGN */
+    int64_t chunk[3];    /* rows or elements of a chunk, by operation */
+    mf_gemm gemm;        /* MATMUL, CONV2D: shapes and blocks */
+    int64_t batch;       /* MATMUL with ta */
+    int direct;          /* CONV2D: a variant */
+};
+
+/* ---- the split over threads ---- */
+typedef void (*mf_chunk_fn)(void *arg, int64_t chunk, int slot);
+/* fn(arg, 0 .. chunks - 1, slot) on up to `slots` threads.  Each slot begins with its own part of the chunks, so that a
+ * thread finds in its cache what it wrote before, and then helps the others. */
+void mf_cpu_for(const mf_cpu *cpu, int slots, int64_t chunks, mf_chunk_fn fn, void *arg);
+/* 1 for small work, else the threads. */
+int mf_cpu_slots(const mf_cpu *cpu, double elements);
+
+/* Chunks of whole rows for row by row work: chunk[0] rows, about 16k elements, at least four chunks a thread if there is
+ * that much. */
+void mf_cpu_plan_rows(mf_cpu_kernel *k, int64_t rows, int64_t width, double cost);
+
+static inline size_t mf_cpu_align(size_t bytes) {
+    return (bytes + MF_ALIGN - 1) & ~(size_t)(MF_ALIGN - 1);
+}
+
+static inline char *mf_cpu_slot_scratch(const mf_cpu_kernel *k, void *scratch, int slot) {
+    return (char *)scratch + k->shared_bytes + (size_t)slot * k->slot_bytes;
+}
+
+static inline int64_t mf_div_up(int64_t a, int64_t b) {
+    return (a + b - 1) / b;
+}
+
+static inline int64_t mf_round_up(int64_t a, int64_t b) {
+    return mf_div_up(a, b) * b;
+}
+
+static inline int64_t mf_min64(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+
+static inline int64_t mf_max64(int64_t a, int64_t b) {
+    return a > b ? a : b;
+}
+
+/* ---- panels of B (panel.c) ----
+ * Panel p holds columns p nr .. of all k rows, row by row; the last one is narrower, a multiple of vl, and filled up
+ * with zeros. */
+static inline size_t mf_panel_bytes(const struct mf_cpu_isa *isa, int64_t n, int64_t k, mf_dtype t) {
+    return (size_t)(mf_round_up(n, isa->vl) * k) * mf_dtype_size(t);
+}
+
+/* B[p, j] = src[outer(p) + j sn], of type t as the panels: p runs over k0 x k1 values with strides s0, s1. */
+typedef struct mf_panel_source {
+    const void *src;
+    mf_dtype dtype;
+    int64_t n, k0, k1, sn, s0, s1;
+} mf_panel_source;
+
+void mf_panel_pack(const struct mf_cpu_isa *isa, const mf_panel_source *s, int64_t p0, int64_t p1, void *packed);
+uint64_t mf_panel_key(const struct mf_cpu_isa *isa, uint64_t layout, mf_dtype t);
+
+/* ---- products (gemm.c) ---- */
+/* Chooses blocks, slots and scratch for a batch of products g->m x g->n x g->k; `gather` bytes are those of im2col. */
+void mf_gemm_plan(mf_cpu_kernel *k, int64_t batch, int gathers);
+size_t mf_gemm_scratch(const struct mf_cpu_isa *isa, const mf_gemm *g, int gathers);
+/* g[i] for i < batch differ by these strides. */
+void mf_gemm_run(const mf_cpu_kernel *k, const mf_gemm *g, int64_t batch, int64_t stride_a, int64_t stride_c,
+                 void *slots_scratch);
+/* Weight operands that the products take. */
+int mf_gemm_takes(const mf_operand *w);
+
+/* ---- 16-bit numbers ---- */
+static inline float mf_f16_to_f32(uint16_t h) {
+    uint32_t sign = (uint32_t)(h & 0x8000u) << 16, e = (h >> 10) & 31u, m = h & 0x3ffu;
+    float f;
+    if (e == 0) {
+        f = (float)m * 5.9604644775390625e-8f; /* 2^-24 */
+        return sign ? -f : f;
+    }
+    uint32_t bits = sign | (e == 31 ? 0x7f800000u | m << 13 : (e + 112) << 23 | m << 13);
+    memcpy(&f, &bits, 4);
+    return f;
+}
+
+static inline float mf_bf16_to_f32(uint16_t h) {
+    uint32_t bits = (uint32_t)h << 16;
+    float f;
+    memcpy(&f, &bits, 4);
+    return f;
+}
+
+static inline float mf_to_f32(const void *p, int64_t i, mf_dtype t) {
+    if (t == MF_F16)
+        return mf_f16_to_f32(((const uint16_t *)p)[i]);
+    if (t == MF_BF16)
+        return mf_bf16_to_f32(((const uint16_t *)p)[i]);
+    return ((const float *)p)[i];
+}
+
+extern const mf_cpu_ops mf_cpu_matmul, mf_cpu_conv2d, mf_cpu_dwconv2d, mf_cpu_layernorm, mf_cpu_groupnorm,
+    mf_cpu_batchnorm, mf_cpu_act, mf_cpu_binary, mf_cpu_pyramid_pool, mf_cpu_maxpool, mf_cpu_concat, mf_cpu_slice,
+    mf_cpu_attention, mf_cpu_channel_max, mf_cpu_gated_mean, mf_cpu_l2norm;
+
+#endif
