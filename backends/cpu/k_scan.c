@@ -114,14 +114,15 @@ MF_INLINE void widen(const void *row, float *to, int64_t size, const mf_dtype dt
         to[i] = value_as(row, i, dtype);
 }
 
-void MF_FN(scan_widen)(const mf_scan *s, int64_t row, float *to) {
+void MF_FN(scan_widen)(const mf_scan *s, int64_t row, int64_t k0, int64_t count, float *to) {
     const char *rows = s->rows;
+    size_t at = (size_t)(row * s->size + k0);
     if (s->dtype == MF_F16)
-        widen(rows + (size_t)(row * s->size) * 2, to, s->size, MF_F16);
+        widen(rows + at * 2, to, count, MF_F16);
     else if (s->dtype == MF_I8)
-        widen(rows + (size_t)(row * s->size), to, s->size, MF_I8);
+        widen(rows + at, to, count, MF_I8);
     else
-        memcpy(to, rows + (size_t)(row * s->size) * 4, (size_t)s->size * 4);
+        widen(rows + at * 4, to, count, MF_F32);
 }
 
 /* mr rows times a panel of nv vectors, k values: c = (first ? 0 : c) + a b */

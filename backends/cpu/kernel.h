@@ -96,7 +96,8 @@ struct mf_cpu_isa {
 
     /* the scan of a gallery (op_scan.c). rows begin .. end - 1 by up to 4 queries -> score [rows][n] */
     void (*scan_dot)(const mf_scan *s, int64_t begin, int64_t end, float *score);
-    void (*scan_widen)(const mf_scan *s, int64_t row, float *to); /* without the scale of MF_I8 */
+    /* values k0 .. k0 + count - 1 of a row as f32, without the scale of MF_I8 */
+    void (*scan_widen)(const mf_scan *s, int64_t row, int64_t k0, int64_t count, float *to);
     /* c [rows][width] = (first ? 0 : c) + a [rows][k] b [k][width] */
     void (*scan_panel)(const float *a, int64_t lda, int64_t rows, const float *b, int64_t k, int64_t width, float *c,
                        int first);

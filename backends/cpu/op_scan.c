@@ -2,10 +2,10 @@
 #include "backends/cpu/kernel.h"
 
 enum {
-    FEW = 4,         /* queries that are done by scan_dot */
-    DOT_ROWS = 128,  /* of a chunk of it */
-    PANEL_ROWS = 96, /* of a block of A: a multiple of the tiles' rows; 768 KB at 2048 values, most of it in L2 */
-    PAD = 16         /* values between widened rows: at a stride of 8 KB they would share one set of the L1 */
+    FEW = 4,        /* queries that are done by scan_dot */
+    DOT_ROWS = 128, /* of a chunk of it */
+    PAD = 16,       /* values between copied rows: at a stride of 2 KB they would share a few sets of the L1 */
+    GROUP = 512     /* queries that a block of rows meets at a time: its scores stay in L2 */
 };
 
 /* The unit roundoff times the length of the longest sum, and a few for the scale and the tree. */
@@ -19,8 +19,8 @@ float mf_cpu_scan_error(const mf_cpu *cpu, mf_dtype dtype, int64_t size) {
 typedef struct scan_work {
     const mf_cpu *cpu;
     const mf_scan *s;
-    int slots, widens;
-    int64_t padded, lda, chunks;
+    int slots, copies;
+    int64_t padded;
     const float *norm;   /* of the queries, padded */
     const float *panels; /* of the queries */
     mf_scan_lists *lists;
@@ -32,11 +32,22 @@ static int64_t padded_queries(const mf_cpu *cpu, const mf_scan *s) {
     return s->n <= FEW ? s->n : mf_round_up(s->n, cpu->isa->vl);
 }
 
+/* Rows of a block.  Many queries: a block of MF_SCAN_KC values of them, its scores and a panel fill 1 MB of L2, and the
+ * queries pass by once for 192 rows.  Few: memory decides, and short runs of rows are read in a better order. */
+static int64_t block_rows(const mf_scan *s) {
+    return s->n > 64 ? 192 : 48;
+}
+
+/* f32 rows are multiplied where they lie if that saves more than the copy costs. */
+static int copies(const mf_scan *s) {
+    return s->list || s->dtype != MF_F32 || s->n > 64;
+}
+
 static size_t slot_bytes(const mf_cpu *cpu, const mf_scan *s) {
     if (s->n <= FEW)
         return mf_cpu_align(DOT_ROWS * FEW * sizeof(float));
-    size_t rows = s->list || s->dtype != MF_F32 ? (size_t)(PANEL_ROWS * (s->size + PAD)) * sizeof(float) : 0;
-    return mf_cpu_align(rows) + mf_cpu_align((size_t)(PANEL_ROWS * cpu->isa->nr) * sizeof(float));
+    size_t rows = (size_t)block_rows(s), group = (size_t)mf_min64(GROUP, padded_queries(cpu, s));
+    return mf_cpu_align(rows * group * sizeof(float)) + mf_cpu_align(rows * (MF_SCAN_KC + PAD) * sizeof(float));
 }
 
 static int slots_of(const mf_cpu *cpu, const mf_scan *s) {
@@ -68,26 +79,38 @@ static void dot_chunk(void *arg, int64_t chunk, int slot) {
 }
 
 /* ---- many queries ---- */
-static void panel_chunk(void *arg, int64_t chunk, int slot) {
-    const scan_work *w = arg;
+/* scores of a block of rows and a group of queries, panel by panel: c [panel][rows][width] */
+static void multiply_group(const scan_work *w, int64_t begin, int64_t end, int64_t q0, int64_t q1, float *c, float *copy) {
     const mf_scan *s = w->s;
     const struct mf_cpu_isa *isa = w->cpu->isa;
-    char *scratch = w->slot + (size_t)slot * w->slot_bytes;
-    float *c = (float *)(void *)(scratch + w->slot_bytes - mf_cpu_align((size_t)(PANEL_ROWS * isa->nr) * sizeof(float)));
-    int64_t begin = chunk * PANEL_ROWS, end = mf_min64(begin + PANEL_ROWS, s->count);
-    const float *a = (const float *)s->rows + begin * s->size;
-    if (w->widens) {
-        float *to = (float *)(void *)scratch;
-        for (int64_t i = begin; i < end; i++)
-            isa->scan_widen(s, mf_scan_row(s, i), to + (i - begin) * w->lda);
-        a = to;
+    for (int64_t k = 0; k < s->size; k += MF_SCAN_KC) {
+        int64_t count = mf_min64(MF_SCAN_KC, s->size - k), lda = s->size;
+        const float *a = (const float *)s->rows + begin * s->size + k;
+        if (w->copies) {
+            a = copy;
+            lda = MF_SCAN_KC + PAD;
+            for (int64_t i = begin; i < end; i++)
+                isa->scan_widen(s, mf_scan_row(s, i), k, count, copy + (i - begin) * lda);
+        }
+        for (int64_t q = q0; q < q1; q += isa->nr) {
+            int64_t width = mf_min64(isa->nr, q1 - q);
+            isa->scan_panel(a, lda, end - begin, w->panels + q * s->size + k * width, count, width,
+                            c + (q - q0) * (end - begin), k == 0);
+        }
     }
-    for (int64_t q = 0; q < w->padded; q += isa->nr) {
-        int64_t width = mf_min64(isa->nr, w->padded - q);
-        for (int64_t k = 0; k < s->size; k += MF_SCAN_KC)
-            isa->scan_panel(a + k, w->lda, end - begin, w->panels + q * s->size + k * width,
-                            mf_min64(MF_SCAN_KC, s->size - k), width, c, k == 0);
-        isa->scan_pick(&w->lists[slot], c, begin, end, q, width, w->norm);
+}
+
+static void panel_chunk(void *arg, int64_t chunk, int slot) {
+    const scan_work *w = arg;
+    int64_t rows = block_rows(w->s), begin = chunk * rows, end = mf_min64(begin + rows, w->s->count);
+    float *copy = (float *)(void *)(w->slot + (size_t)slot * w->slot_bytes);
+    float *c = copy + rows * (MF_SCAN_KC + PAD);
+    for (int64_t q0 = 0; q0 < w->padded; q0 += GROUP) {
+        int64_t q1 = mf_min64(q0 + GROUP, w->padded), nr = w->cpu->isa->nr;
+        multiply_group(w, begin, end, q0, q1, c, copy);
+        for (int64_t q = q0; q < q1; q += nr)
+            w->cpu->isa->scan_pick(&w->lists[slot], c + (q - q0) * (end - begin), begin, end, q, mf_min64(nr, q1 - q),
+                                   w->norm);
     }
 }
 
@@ -119,8 +142,7 @@ mf_status mf_cpu_scan(const mf_cpu *cpu, const mf_scan *s, void *scratch) {
     scan_work w = {.cpu = cpu, .s = s, .slots = slots_of(cpu, s), .padded = padded_queries(cpu, s)};
     char *at = scratch;
     float error = mf_cpu_scan_error(cpu, s->dtype, s->size);
-    w.widens = s->list || s->dtype != MF_F32;
-    w.lda = w.widens ? s->size + PAD : s->size;
+    w.copies = copies(s);
     w.slot_bytes = slot_bytes(cpu, s);
     w.lists = (mf_scan_lists *)(void *)carve(&at, (size_t)w.slots * sizeof(*w.lists));
     float *norm = (float *)(void *)carve(&at, (size_t)w.padded * sizeof(float));
@@ -133,7 +155,7 @@ mf_status mf_cpu_scan(const mf_cpu *cpu, const mf_scan *s, void *scratch) {
     w.panels = (const float *)(void *)at;
     if (!few)
         mf_cpu_for(cpu, w.slots, mf_div_up(s->n, cpu->isa->nr), pack_chunk, &w);
-    mf_cpu_for(cpu, w.slots, mf_div_up(s->count, few ? DOT_ROWS : PANEL_ROWS), few ? dot_chunk : panel_chunk, &w);
+    mf_cpu_for(cpu, w.slots, mf_div_up(s->count, few ? DOT_ROWS : block_rows(s)), few ? dot_chunk : panel_chunk, &w);
     mf_cpu_for(cpu, w.slots, s->n, join_chunk, &w);
     return 0;
 }
