@@ -57,6 +57,9 @@ typedef struct mf_kernel_info {
     size_t pack_bytes[MF_MAX_INPUTS];
     /* names that form: equal keys of equal constants are interchangeable between kernels, sessions and shapes */
     uint64_t pack_key[MF_MAX_INPUTS];
+    /* MATMUL, CONV2D: 1 if the output may be the residual's own memory.  (The output of ACT, ADD, MUL and BATCHNORM
+     * may always be their first input's; nothing else is ever shared.) */
+    int residual_in_place;
 } mf_kernel_info;
 
 /* ---- the scan of a gallery ----

@@ -147,10 +147,13 @@ static mf_loaded *load(mfrgn_context *context, mf_registry *r, size_t i) {
         l->name = known[i].name;
         const mf_backend *table =
             known[i].builtin ? known[i].builtin() : load_plugin(context, known[i].name, &l->reason);
-        if (table && table->open(&r->host, &l->device) == 0)
+        mf_status status = table ? table->open(&r->host, &l->device) : 0;
+        if (table && status == 0)
             l->table = table;
-        else if (table)
+        else if (table && status != MFRGN_ERROR_MEMORY)
             l->reason = mf_strdup(context, mfrgn_context_last_error(context));
+        if (!l->table && !l->reason)
+            l->tried = 0; /* out of memory: another time it may work */
     }
     pthread_mutex_unlock(&r->lock);
     return l;
@@ -180,9 +183,13 @@ mfrgn_status mf_backend_open(mfrgn_context *context, const char *name, const mf_
             *passed_over = why;
             return MFRGN_OK;
         }
+        if (!l->reason) {
+            mf_free(context, why);
+            return mf_fail_memory(context, sizeof(mf_loaded), "a backend");
+        }
         if (!any)
-            return mf_fail(context, MFRGN_ERROR_BACKEND, "backend %s: %s", name, reason_of(l));
-        char *more = mf_format(context, "%s%s%s: %s", why ? why : "", why ? "; " : "", l->name, reason_of(l));
+            return mf_fail(context, MFRGN_ERROR_BACKEND, "backend %s: %s", name, l->reason);
+        char *more = mf_format(context, "%s%s%s: %s", why ? why : "", why ? "; " : "", l->name, l->reason);
         mf_free(context, why);
         why = more;
     }

@@ -252,30 +252,36 @@ mfrgn_session *tool_session(mfrgn_context *context, mfrgn_model *model, const to
     return status == MFRGN_OK ? session : NULL;
 }
 
-mfrgn_model *tool_restore(mfrgn_context *context, mfrgn_model *model, mfrgn_dtype storage, double *load_ms) {
+char *tool_temporary(const char *name, char **directory) {
     const char *folder = getenv("TMPDIR");
-    char *directory = tool_format("%s/mfrgn-XXXXXX", folder && *folder ? folder : "/tmp");
-    if (!directory || !mkdtemp(directory)) {
-        tool_error("%s: %s", directory ? directory : "memory", strerror(errno));
-        free(directory);
-        return NULL;
-    }
-    mfrgn_model *restored = NULL;
-    char *path = tool_format("%s/model.safetensors", directory);
-    mfrgn_progress progress = {sizeof progress, NULL, tool_progress_stop};
-    mfrgn_status status = path ? mfrgn_model_save(model, path, storage, &progress) : MFRGN_ERROR_MEMORY;
-    double start = tool_seconds();
-    if (status == MFRGN_OK)
-        status = mfrgn_model_load(context, path, NULL, &restored);
-    if (load_ms)
-        *load_ms = (tool_seconds() - start) * 1e3;
-    if (status != MFRGN_OK)
-        tool_failed(context, status, path ? path : "");
+    char *path = NULL;
+    *directory = tool_format("%s/mfrgn-XXXXXX", folder && *folder ? folder : "/tmp");
+    if (*directory && mkdtemp(*directory))
+        path = tool_format("%s/%s", *directory, name);
+    if (!path)
+        tool_error("%s: %s", *directory ? *directory : "memory", strerror(errno));
+    return path;
+}
+
+void tool_remove(char *path, char *directory) {
     if (path)
-        unlink(path); /* the mapping stays */
-    rmdir(directory);
+        unlink(path);
+    if (directory)
+        rmdir(directory);
     free(path);
     free(directory);
+}
+
+mfrgn_model *tool_restore(mfrgn_context *context, mfrgn_model *model, mfrgn_dtype storage) {
+    char *directory, *path = tool_temporary("model.safetensors", &directory);
+    mfrgn_model *restored = NULL;
+    mfrgn_progress progress = {sizeof progress, NULL, tool_progress_stop};
+    mfrgn_status status = path ? mfrgn_model_save(model, path, storage, &progress) : MFRGN_ERROR_IO;
+    if (status == MFRGN_OK)
+        status = mfrgn_model_load(context, path, NULL, &restored);
+    if (path && status != MFRGN_OK)
+        tool_failed(context, status, path);
+    tool_remove(path, directory); /* the mapping stays */
     return status == MFRGN_OK ? restored : NULL;
 }
 

@@ -108,7 +108,11 @@ mfrgn_session *tool_session(mfrgn_context *context, mfrgn_model *model, const to
 /* Loads a safetensors or .pth file. */
 mfrgn_status tool_load(mfrgn_context *context, const char *path, const tool_options *options, mfrgn_model **model);
 /* Saves `model` in `storage` under a temporary name, loads it from there and removes the name; NULL after a message. */
-mfrgn_model *tool_restore(mfrgn_context *context, mfrgn_model *model, mfrgn_dtype storage, double *load_ms);
+mfrgn_model *tool_restore(mfrgn_context *context, mfrgn_model *model, mfrgn_dtype storage);
+/* A path in a new folder of its own, for tool_remove(); NULL after a message. */
+char *tool_temporary(const char *name, char **directory);
+/* Removes and frees both; NULL is fine. */
+void tool_remove(char *path, char *directory);
 /* For embed and compare: a file, or the word that untrained weights are meant.  -1, or TOOL_USAGE after a message. */
 int tool_need_model(const tool_options *options);
 int tool_dtype(const char *text, mfrgn_dtype *dtype); /* f32, f16, bf16; a message and 0 otherwise */
@@ -129,7 +133,7 @@ const char *tool_bytes(double bytes);
 char *tool_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* The subcommands. */
-extern const tool_command command_info, command_convert, command_embed, command_compare, command_bench,
+extern const tool_command command_info, command_convert, command_embed, command_compare, command_eval, command_bench,
     command_selftest;
 
 #endif

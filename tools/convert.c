@@ -53,9 +53,12 @@ static int run(const tool_command *command, int argc, char **argv) {
     int first, code = tool_parse(command, argc, argv, &options, take, &convert, &first);
     if (code >= 0)
         return code;
-    if (argc - first != 2)
-        return tool_usage("two files are needed: IN and OUT");
-    const char *in = argv[first], *out = argv[first + 1];
+    if (options.sets && !options.untrained)
+        return tool_usage("--set goes with --untrained");
+    if (argc - first != 2 - options.untrained)
+        return tool_usage(options.untrained ? "one file is needed with --untrained: OUT"
+                                            : "two files are needed: IN and OUT");
+    const char *in = options.untrained ? "" : argv[first], *out = argv[argc - 1];
     if (!files_has_ending(out, ".safetensors") && !files_has_ending(out, ".pth") && !files_has_ending(out, ".pt"))
         return tool_usage("%s: the name must end in .safetensors, .pth or .pt", out);
 
@@ -64,8 +67,14 @@ static int run(const tool_command *command, int argc, char **argv) {
     if (!context)
         return TOOL_FAILED;
     mfrgn_model *model = NULL;
-    mfrgn_status status = tool_load(context, in, &options, &model);
+    mfrgn_status status = MFRGN_OK;
     const char *what = in;
+    if (!options.untrained)
+        status = tool_load(context, in, &options, &model);
+    else if (!(model = tool_model(context, &options))) {
+        mfrgn_context_free(context);
+        return TOOL_FAILED;
+    }
     if (status == MFRGN_OK) {
         progress_bar bar;
         mfrgn_progress progress = {sizeof progress, &bar, show};
@@ -92,14 +101,15 @@ static int run(const tool_command *command, int argc, char **argv) {
 const tool_command command_convert = {
     "convert",
     "convert weights between PyTorch's .pth and .safetensors",
-    "IN OUT [OPTIONS]",
+    "IN OUT [OPTIONS] | --untrained OUT [OPTIONS]",
     "Reads the weights IN (a PyTorch checkpoint or safetensors; told by its content) and writes OUT (by its ending:\n"
     ".safetensors, .pth or .pt).  The network is recognised from the file; --preset and the sizes overrule that.\n"
-    "OUT appears whole or not at all.",
+    "OUT appears whole or not at all.  With --untrained there is no IN: random weights are written.",
     "  mfrgn convert published/cvusa.pth cvusa.safetensors\n"
     "  mfrgn convert --dtype f16 cvusa.safetensors cvusa-f16.safetensors\n"
-    "  mfrgn convert cvusa.safetensors for-pytorch.pth\n",
-    OPT_NETWORK | OPT_QUIET,
+    "  mfrgn convert cvusa.safetensors for-pytorch.pth\n"
+    "  mfrgn convert --untrained --preset vigor --set backbone=convnext_tiny random.safetensors\n",
+    OPT_NETWORK | OPT_SET | OPT_UNTRAINED | OPT_QUIET,
     own_options,
     run,
 };

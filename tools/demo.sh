@@ -20,41 +20,41 @@ mfrgn=build/tools/mfrgn
 rm -rf "$out"
 mkdir -p "$out"
 # The build's own plug-ins, not those of an installation.
-run() {
-    meson devenv -C build "$PWD/$mfrgn" "$@"
-}
+MFRGN_BACKEND_PATH=$PWD/build/backends
+export MFRGN_BACKEND_PATH
 
 say "this build:"
-run info
+$mfrgn info
 
 say "4 places that do not exist, seen from above and from the ground, in $out"
 build/examples/make-pictures "$out" 4
-here=$PWD/$out
 
+trained=yes
 if [ $# -gt 0 ]; then
-    set -- --model "$1"
-    say "the weights: $2"
+    model=$1
+    say "the weights: $model"
 else
-    set -- --untrained
-    say "THE WEIGHTS ARE UNTRAINED (random): the similarities below mean nothing yet."
+    trained=no
+    model=$out/untrained.safetensors
+    $mfrgn convert -q --untrained --preset cvusa "$model"
+    say "THE WEIGHTS ARE UNTRAINED (random): the similarities below mean nothing."
     say "With a published checkpoint: sh tools/demo.sh cvusa.pth"
 fi
 
 say "descriptors of the 4 ground and the 4 aerial pictures"
-run embed "$@" -q --view ground -o "$here/ground.npy" "$here"/ground-?.ppm
-run embed "$@" -q --view aerial -o "$here/aerial.npy" "$here"/aerial-?.ppm
+$mfrgn embed -m "$model" -q --view ground -o "$out/ground.npy" "$out"/ground-?.ppm
+$mfrgn embed -m "$model" -q --view aerial -o "$out/aerial.npy" "$out"/aerial-?.ppm
 ls -l "$out"/*.npy "$out"/*.txt
 
 for i in 0 1 2 3; do
     say "ground-$i, and the aerial pictures by their similarity to it:"
-    run compare "$@" -q "$here/ground-$i.ppm" "$here"/aerial-?.ppm | sed "s|$here/||"
+    $mfrgn compare -m "$model" -q "$out/ground-$i.ppm" "$out"/aerial-?.ppm | sed "s|$out/||"
 done
 
 say "how fast this machine does it:"
-if [ "$1" = --untrained ]; then
-    run bench -q
-else
-    run bench -q "$@"
+$mfrgn bench -m "$model"
+if [ $trained = no ]; then
+    rm -f "$model"
+    say "as said: the weights are untrained, the similarities mean nothing"
 fi
-[ "$1" = --model ] || say "as said: the weights are untrained, the similarities mean nothing"
 say "done"

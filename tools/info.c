@@ -70,7 +70,7 @@ static int list_presets(mfrgn_context *context, const tool_options *options) {
         json_string(&json, "version", mfrgn_version_string());
         json_array(&json, "presets");
     } else {
-        printf("libmfrgn %s\n\n%-18s %-14s %-8s %-8s %s\n", mfrgn_version_string(), "presets", "backbone", "aerial",
+        printf("libmfrgn %s\n\n%-20s %-14s %-8s %-8s %s\n", mfrgn_version_string(), "presets", "backbone", "aerial",
                "ground", "sources (global, local)");
     }
     for (int i = 0; mfrgn_preset_name(i); i++) {
@@ -82,11 +82,11 @@ static int list_presets(mfrgn_context *context, const tool_options *options) {
         if (options->json)
             json_string(&json, NULL, name);
         else if (!strcmp(mfrgn_config_get(config, MFRGN_CONFIG_SAMPLE4GEO), "1"))
-            printf("  %-16s %-14s %-8s %-8s mean of the last stage\n", name,
+            printf("  %-18s %-14s %-8s %-8s mean of the last stage\n", name,
                    mfrgn_config_get(config, MFRGN_CONFIG_BACKBONE), mfrgn_config_get(config, MFRGN_CONFIG_AERIAL_SIZE),
                    mfrgn_config_get(config, MFRGN_CONFIG_GROUND_SIZE));
         else
-            printf("  %-16s %-14s %-8s %-8s %s, %s\n", name, mfrgn_config_get(config, MFRGN_CONFIG_BACKBONE),
+            printf("  %-18s %-14s %-8s %-8s %s, %s\n", name, mfrgn_config_get(config, MFRGN_CONFIG_BACKBONE),
                    mfrgn_config_get(config, MFRGN_CONFIG_AERIAL_SIZE),
                    mfrgn_config_get(config, MFRGN_CONFIG_GROUND_SIZE),
                    mfrgn_config_get(config, MFRGN_CONFIG_GLOBAL_SOURCE),

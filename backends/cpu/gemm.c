@@ -4,7 +4,7 @@
  * is read once; where it is wide, chunks are panels.  Either way chunks are a few times as many as threads. */
 #include "backends/cpu/kernel.h"
 
-enum { KC = 512, A_BLOCK = 512 << 10, GATHER_BLOCK = 256 << 10 };
+enum { KC = 512, A_BLOCK = 512 << 10, GATHER_BLOCK = 512 << 10 };
 
 int mf_gemm_takes(const mf_operand *w) {
     if (w->constant)

@@ -8,7 +8,7 @@
  * C channels, copied once into dense, padded ones that stay in L1 or L2. */
 #include "backends/cpu/vec.h"
 
-enum { TILE = 4 };
+enum { TILE = VL == 16 ? 6 : 4 };
 
 /* to[rows][dp] = a[rows][k] b[k][dp], dp a multiple of VL; a by strides */
 MF_INLINE void product_rows(const float *a, int64_t rs, int64_t cs, int64_t k, const float *b, int64_t dp, float *to,
@@ -132,16 +132,17 @@ void MF_FN(softmax_queries)(const mf_attention_head *p, const float *q, const fl
     float scale = 1 / sqrtf((float)p->d);
     product(q + q0 * p->c, p->c, 1, rows, p->d, kt, sp, score);
     for (int64_t i = 0; i < rows; i++) {
-        float *x = score + i * sp, m = x[0];
-        for (int64_t j = 0; j < p->s; j++)
+        float *x = score + i * sp;
+        vf top = v_set(x[0]), total = {0};
+        for (int64_t j = 0; j + VL <= p->s; j += VL)
+            top = v_max(top, v_load(x + j));
+        float m = v_reduce_max(top);
+        for (int64_t j = p->s / VL * VL; j < p->s; j++)
             m = m > x[j] ? m : x[j];
-        vf total = {0};
         for (int64_t j = 0; j < sp; j += VL) {
             vf e = v_exp((v_load(x + j) - m) * scale);
             v_store(x + j, e);
-            if (j + VL > p->s)
-                e = v_load_n(x + j, (int)(p->s - j));
-            total += e;
+            total += j + VL <= p->s ? e : v_load_n(x + j, (int)(p->s - j));
         }
         sum[i] = v_sum(total);
     }

@@ -20,57 +20,88 @@
 #define NV 2
 #endif
 #define NR (NV * VL)
+enum { STEPS = 2 };
 
 typedef struct tile {
     int64_t k;
     const float *a;
-    int64_t rs, cs;
-    const float *b;
-    int64_t ldb;
+    int64_t rs;
+    const float *b; /* the panel, as wide as the tile */
     const float *from; /* NULL, or what is added: the sum of the blocks before */
     int64_t ldfrom;
     float *to;
     int64_t ldto;
+    const float *bias, *residual; /* NULL, or added in registers; residual has ldto */
+    const char *next; /* what is read after this panel, to be fetched into L2: a line each step */
 } tile;
+
+/* One step over k. */
+MF_INLINE void step(vf acc[MR][NV], const float *a, int64_t rs, const float *b, const int mr, const int nv) {
+    vf row[NV];
+    MF_UNROLL
+    for (int j = 0; j < nv; j++)
+        row[j] = v_load(b + j * VL);
+    MF_UNROLL
+    for (int i = 0; i < mr; i++) {
+        float x = a[i * rs];
+        MF_UNROLL
+        for (int j = 0; j < nv; j++)
+            acc[i][j] += x * row[j];
+    }
+}
 
 MF_INLINE void multiply(const tile *t, const int mr, const int nv) {
     vf acc[MR][NV];
     const float *a = t->a, *b = t->b;
-    const int64_t rs = t->rs, cs = t->cs, ldb = t->ldb;
+    const char *next = t->next;
+    const int64_t rs = t->rs;
+    int64_t k = t->k;
     MF_UNROLL
     for (int i = 0; i < mr; i++) {
         MF_UNROLL
         for (int j = 0; j < nv; j++)
             acc[i][j] = (vf){0};
     }
-    for (int64_t k = t->k; k > 0; k--, a += cs, b += ldb) {
-        vf row[NV];
+    /* Pointers move once in STEPS: each integer operation may take a multiply-add's place on its port. */
+    for (; k >= STEPS; k -= STEPS, a += STEPS, b += STEPS * nv * VL, next += STEPS * 64) {
         MF_UNROLL
-        for (int j = 0; j < nv; j++)
-            row[j] = v_load(b + j * VL);
-        MF_UNROLL
-        for (int i = 0; i < mr; i++) {
-            float x = a[i * rs];
-            MF_UNROLL
-            for (int j = 0; j < nv; j++)
-                acc[i][j] += x * row[j];
+        for (int u = 0; u < STEPS; u++) {
+            __builtin_prefetch(next + u * 64, 0, 2);
+            step(acc, a + u, rs, b + u * nv * VL, mr, nv);
         }
     }
-    float *to = t->to;
+    for (; k > 0; k--, a++, b += nv * VL)
+        step(acc, a, rs, b, mr, nv);
     if (t->from) {
         MF_UNROLL
         for (int i = 0; i < mr; i++) {
             MF_UNROLL
             for (int j = 0; j < nv; j++)
-                v_store(to + i * t->ldto + j * VL, acc[i][j] + v_load(t->from + i * t->ldfrom + j * VL));
+                acc[i][j] += v_load(t->from + i * t->ldfrom + j * VL);
         }
-    } else {
+    }
+    if (t->bias) {
+        MF_UNROLL
+        for (int j = 0; j < nv; j++) {
+            vf bias = v_load(t->bias + j * VL);
+            MF_UNROLL
+            for (int i = 0; i < mr; i++)
+                acc[i][j] += bias;
+        }
+    }
+    if (t->residual) {
         MF_UNROLL
         for (int i = 0; i < mr; i++) {
             MF_UNROLL
             for (int j = 0; j < nv; j++)
-                v_store(to + i * t->ldto + j * VL, acc[i][j]);
+                acc[i][j] += v_load(t->residual + i * t->ldto + j * VL);
         }
+    }
+    MF_UNROLL
+    for (int i = 0; i < mr; i++) {
+        MF_UNROLL
+        for (int j = 0; j < nv; j++)
+            v_store(t->to + i * t->ldto + j * VL, acc[i][j]);
     }
 }
 
@@ -165,22 +196,30 @@ typedef struct block {
     const mf_gemm *g;
     int64_t m0, rows;     /* of C */
     const float *a;       /* its first value */
-    int64_t rs, cs, k;    /* k: of this block */
+    int64_t rs, k;        /* k: of this block */
     int first, last;      /* of the blocks of k */
 } block;
 
-static void multiply_panel(const block *q, const float *b, int64_t n0, int64_t width, int64_t cols) {
+static void multiply_panel(const block *q, const float *b, int64_t n0, int64_t width, int64_t cols, const char *next,
+                           int64_t next_bytes) {
     const mf_gemm *g = q->g;
     int nv = (int)(width / VL);
-    int plain = width == cols && !(q->last && (g->bias || g->scale || g->residual || g->act != MF_ACT_NONE));
+    /* straight from the registers, or by way of a buffer in L1 and finish_tile */
+    int plain = width == cols && !(q->last && (g->scale || g->act != MF_ACT_NONE));
     int64_t count = mf_div_up(q->rows, MR);
     float buffer[MR * NR] __attribute__((aligned(64)));
-    tile t = {q->k, NULL, q->rs, q->cs, b, width, NULL, g->ldc, NULL, g->ldc};
+    tile t = {.k = q->k, .rs = q->rs, .b = b, .ldfrom = g->ldc};
+    if (plain && q->last && g->bias)
+        t.bias = g->bias + n0;
     for (int64_t i = 0; i < count; i++) {
         int64_t r0 = q->rows * i / count;
         int mr = (int)(q->rows * (i + 1) / count - r0);
         float *c = g->c + (q->m0 + r0) * g->ldc + n0;
         t.a = q->a + r0 * q->rs;
+        if (plain && q->last && g->residual)
+            t.residual = g->residual + (q->m0 + r0) * g->ldc + n0;
+        int64_t at = i * q->k * 64;
+        t.next = at < next_bytes ? next + at : (const char *)b;
         t.to = plain ? c : buffer;
         t.ldto = plain ? g->ldc : width;
         if (!q->first && width == cols) {
@@ -205,19 +244,18 @@ void MF_FN(gemm)(const mf_gemm *g, int64_t m0, int64_t m1, int64_t p0, int64_t p
     float *wide = scratch;
     float *rows = wide + (g->btype == MF_F32 ? 0 : mf_min64(g->kc, g->k) * NR);
     size_t size = mf_dtype_size(g->btype);
-    block q = {.g = g, .rs = g->rs, .cs = g->cs};
+    block q = {.g = g, .rs = g->rs};
     for (q.m0 = m0; q.m0 < m1; q.m0 += q.rows) {
         q.rows = mf_min64(g->mc, m1 - q.m0);
         const float *a = g->a + q.m0 * g->rs;
         if (g->gather) {
-            g->gather(g->gather_arg, q.m0, q.rows, rows);
+            g->gather(g, q.m0, q.rows, rows);
             a = rows;
             q.rs = g->k;
-            q.cs = 1;
         }
         for (int64_t k0 = 0; k0 < g->k; k0 += q.k) {
             q.k = mf_min64(g->kc, g->k - k0);
-            q.a = a + k0 * q.cs;
+            q.a = a + k0;
             q.first = k0 == 0;
             q.last = k0 + q.k == g->k;
             for (int64_t p = p0; p < p1; p++) {
@@ -228,7 +266,16 @@ void MF_FN(gemm)(const mf_gemm *g, int64_t m0, int64_t m1, int64_t p0, int64_t p
                     widen(b, g->btype, wide, q.k * width);
                     panel = wide;
                 }
-                multiply_panel(&q, panel, n0, width, cols);
+                const char *next = b;
+                int64_t next_bytes = 0;
+                if (p + 1 < p1) {
+                    next = b + (size_t)(NR * g->k) * size;
+                    next_bytes = q.k * NR * (int64_t)size;
+                } else if (!q.last) {
+                    next = (const char *)g->b + (size_t)(p0 * NR * g->k + (k0 + q.k) * NR) * size;
+                    next_bytes = mf_min64(g->kc, g->k - k0 - q.k) * NR * (int64_t)size;
+                }
+                multiply_panel(&q, panel, n0, width, cols, next, next_bytes);
             }
         }
     }

@@ -19,9 +19,9 @@ enum { MF_CPU_MAX_SLOTS = 256 };
 typedef struct mf_gemm {
     int64_t m, n, k;
     const float *a;
-    int64_t rs, cs; /* A[i, p] = a[i rs + p cs] */
+    int64_t rs; /* A[i, p] = a[i rs + p] */
     /* NULL, or makes rows row0 .. row0 + rows - 1 of A, each of k values (im2col) */
-    void (*gather)(const void *arg, int64_t row0, int64_t rows, float *to);
+    void (*gather)(const struct mf_gemm *g, int64_t row0, int64_t rows, float *to);
     const void *gather_arg;
     const void *b;
     mf_dtype btype; /* of the panels: MF_F32, MF_F16, MF_BF16 */

@@ -82,8 +82,8 @@ typedef struct rows_job {
     const float *x;
 } rows_job;
 
-static void gather(const void *arg, int64_t row0, int64_t rows, float *to) {
-    const rows_job *j = arg;
+static void gather(const mf_gemm *g, int64_t row0, int64_t rows, float *to) {
+    const rows_job *j = g->gather_arg;
     const mf_attrs *a = &j->op->attrs;
     const int64_t *d = j->op->input[0].dim, *o = j->op->output.dim;
     const int64_t h = d[1], w = d[2], c = d[3], kw = a->kernel[1];
@@ -119,7 +119,6 @@ static mf_status prepare(mf_cpu_kernel *k) {
     g->n = mf_operand_last(&op->output);
     g->k = w->dim[1] * w->dim[2] * w->dim[3];
     g->rs = g->k;
-    g->cs = 1;
     g->ldc = g->n;
     g->btype = w->dtype;
     g->act = op->attrs.act;

@@ -1,7 +1,7 @@
 /* MATMUL: out = residual + scale act(a b + bias).
  *
  * A constant b is packed once, in the type it is stored in; another is packed into scratch by every run, panel by panel
- * on all threads, before the product. */
+ * on all threads, before the product.  A transposed a is turned block by block in the scratch of the thread. */
 #include "backends/cpu/kernel.h"
 
 static int supports(const mf_cpu *cpu, const mf_op *op) {
@@ -30,17 +30,14 @@ static mf_status prepare(mf_cpu_kernel *k) {
     if (op->attrs.ta) {
         g->k = a->ndim > 1 ? a->dim[a->ndim - 2] : 1;
         k->batch = g->k && g->m ? mf_operand_count(a) / (g->k * g->m) : 1;
-        g->rs = 1;
-        g->cs = g->m;
     } else {
         g->k = mf_operand_last(a);
-        g->rs = g->k;
-        g->cs = 1;
     }
+    g->rs = g->k;
     g->ldc = g->n;
     g->btype = w->dtype;
     g->act = op->attrs.act;
-    mf_gemm_plan(k, k->batch, 0);
+    mf_gemm_plan(k, k->batch, op->attrs.ta);
     size_t bytes = mf_panel_bytes(k->cpu->isa, g->n, g->k, g->btype);
     if (w->constant) {
         k->info.pack_bytes[MF_IN_W] = bytes;
@@ -70,6 +67,16 @@ static void pack_chunk(void *arg, int64_t chunk, int slot) {
     mf_panel_pack(p->k->cpu->isa, &p->source, chunk, chunk + 1, p->packed);
 }
 
+/* Rows of the transpose of a [k, m]. */
+static void gather(const mf_gemm *g, int64_t row0, int64_t rows, float *to) {
+    for (int64_t at = 0; at < g->k; at += 16) {
+        int64_t end = mf_min64(at + 16, g->k);
+        for (int64_t r = 0; r < rows; r++)
+            for (int64_t p = at; p < end; p++)
+                to[r * g->k + p] = g->a[p * g->m + row0 + r];
+    }
+}
+
 static mf_status run(const mf_cpu_kernel *k, const void *const *in, void *out, void *scratch) {
     mf_gemm g = k->gemm;
     g.a = in[MF_IN_X];
@@ -78,6 +85,7 @@ static mf_status run(const mf_cpu_kernel *k, const void *const *in, void *out, v
     g.scale = in[MF_IN_SCALE];
     g.residual = in[MF_IN_RESIDUAL];
     g.c = out;
+    g.gather = k->op.attrs.ta ? gather : NULL;
     if (!k->op.input[MF_IN_W].constant) {
         packing p = {k, source(k, in[MF_IN_W]), scratch};
         mf_cpu_for(k->cpu, k->slots, mf_div_up(g.n, k->cpu->isa->nr), pack_chunk, &p);

@@ -1,20 +1,25 @@
 /* Panels of B: the order in which the micro-kernel of k_gemm.c reads a weight. */
 #include "backends/cpu/kernel.h"
 
-/* One panel, k in strips, so that either order of the source is read in pieces of cache lines. */
-static inline void pack_panel(const mf_panel_source *s, int64_t n0, int64_t width, size_t size, char *to) {
-    int64_t k = s->k0 * s->k1, cols = mf_min64(width, s->n - n0);
-    for (int64_t at = 0; at < k; at += 16) {
-        int64_t end = mf_min64(at + 16, k);
-        for (int64_t j = 0; j < width; j++)
-            for (int64_t p = at; p < end; p++) {
-                char *d = to + (size_t)(p * width + j) * size;
-                if (j >= cols)
-                    memset(d, 0, size);
-                else
-                    memcpy(d, (const char *)s->src + (size_t)(p / s->k1 * s->s0 + p % s->k1 * s->s1 + (n0 + j) * s->sn) * size, size);
+/* One panel, 16 steps of k at a time, so that either order of the source is read in pieces of cache lines. */
+static inline void pack_panel(const mf_panel_source *s, int64_t n0, int64_t width, const size_t size, char *to) {
+    int64_t cols = mf_min64(width, s->n - n0), step = s->s1 * (int64_t)size;
+    for (int64_t o = 0; o < s->k0; o++)
+        for (int64_t at = 0; at < s->k1; at += 16) {
+            int64_t count = mf_min64(16, s->k1 - at);
+            char *strip = to + (size_t)((o * s->k1 + at) * width) * size;
+            for (int64_t j = 0; j < width; j++) {
+                char *d = strip + (size_t)j * size;
+                if (j >= cols) {
+                    for (int64_t p = 0; p < count; p++, d += (size_t)width * size)
+                        memset(d, 0, size);
+                    continue;
+                }
+                const char *from = (const char *)s->src + (o * s->s0 + at * s->s1 + (n0 + j) * s->sn) * (int64_t)size;
+                for (int64_t p = 0; p < count; p++, d += (size_t)width * size, from += step)
+                    memcpy(d, from, size);
             }
-    }
+        }
 }
 
 /* The common case in training: rows of the source are rows of the panel. */

@@ -117,21 +117,29 @@ MF_INLINE vf v_abs(vf a) {
 
 /* In halves, so that the order of the sum is a tree. */
 MF_INLINE float v_sum(vf v) {
-    float t[VL];
-    v_store(t, v);
-    for (int n = VL / 2; n; n /= 2)
-        for (int i = 0; i < n; i++)
-            t[i] += t[i + n];
-    return t[0];
+#if defined(__AVX512F__)
+    __m256 a = _mm256_add_ps(_mm512_castps512_ps256((__m512)v), _mm512_extractf32x8_ps((__m512)v, 1));
+#elif defined(__AVX2__)
+    __m256 a = (__m256)v;
+#endif
+#if defined(__AVX2__)
+    __m128 b = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    b = _mm_add_ps(b, _mm_movehl_ps(b, b));
+    return _mm_cvtss_f32(_mm_add_ss(b, _mm_movehdup_ps(b)));
+#else
+    return (v[0] + v[2]) + (v[1] + v[3]);
+#endif
 }
 
 MF_INLINE float v_reduce_max(vf v) {
-    float t[VL];
-    v_store(t, v);
-    for (int n = VL / 2; n; n /= 2)
-        for (int i = 0; i < n; i++)
-            t[i] = t[i] > t[i + n] ? t[i] : t[i + n];
-    return t[0];
+#if defined(__AVX512F__)
+    return _mm512_reduce_max_ps((__m512)v);
+#else
+    float m = v[0];
+    for (int i = 1; i < VL; i++)
+        m = m > v[i] ? m : v[i];
+    return m;
+#endif
 }
 
 /* e^x to about 1 ulp: x = n ln 2 + r, |r| <= ln 2 / 2, a polynomial of degree 6 in r (Cephes), n into the exponent.
@@ -161,8 +169,49 @@ MF_INLINE vf v_sigmoid(vf x) {
     return 1.0f / (1.0f + v_exp(-x));
 }
 
-/* x (1 + erf(x / sqrt 2)) / 2 = max(x, 0) - a Q(a), a = |x|, Q(a) = erfc(a / sqrt 2) / 2: a polynomial of degree 15 on
- * 0 .. 5.4, where a Q(a) is 2e-7, and constant beyond.  Absolute error 2.3e-7; 20 operations. */
+/* GELU: x (1 + erf(x / sqrt 2)) / 2 = max(x, 0) - a Q(a) with a = |x| and Q(a) = erfc(a / sqrt 2) / 2, both of which are
+ * small where x is large, so that an absolute error stays one.
+ *
+ * AVX-512: Q by a cubic in each of 32 pieces, whose coefficients are picked from registers: 13 operations a vector,
+ * absolute error 2e-7.  Elsewhere a polynomial of degree 15 on 0 .. 5.4: 20 operations, 2.4e-7 (2.9e-7 without fused
+ * multiply-add). */
+#if defined(__AVX512F__)
+static const float v_gelu_q[4][32] __attribute__((aligned(64), unused)) = {
+    {0.5f, 0.430695772f, 0.363467306f, 0.300205648f, 0.242459729f, 0.191327363f, 0.147407219f, 0.110811904f,
+     0.0812331066f, 0.0580415912f, 0.0404027104f, 0.0273888465f, 0.0180748738f, 0.0116085615f, 0.00725372555f,
+     0.00440874137f, 0.00260580285f, 0.00149745797f, 0.000836518419f, 0.00045418588f, 0.000239643341f,
+     0.000122860773f, 6.11962969e-05f, 2.96110484e-05f, 1.39173389e-05f, 6.35320885e-06f, 2.81662346e-06f,
+     1.21263577e-06f, 5.06953199e-07f, 2.05784943e-07f, 8.1103984e-08f, 3.10334585e-08f},
+    {-0.39894259f, -0.392907083f, -0.375344336f, -0.347800255f, -0.312600672f, -0.272527218f, -0.230456993f,
+     -0.189029619f, -0.150393754f, -0.116061904f, -0.0868779421f, -0.0630796552f, -0.044425156f, -0.0303478949f,
+     -0.0201088861f, -0.0129243098f, -0.00805724412f, -0.00487220474f, -0.00285775028f, -0.00162585883f,
+     -0.000897224527f, -0.000480262999f, -0.000249354256f, -0.000125578168f, -6.13438533e-05f, -2.90661555e-05f,
+     -1.33586827e-05f, -5.95523943e-06f, -2.57510078e-06f, -1.08006202e-06f, -4.39402527e-07f, -1.73394653e-07f},
+    {1.55299658e-05f, 0.0342368111f, 0.0654166788f, 0.0909330472f, 0.108988136f, 0.118791342f, 0.120569758f,
+     0.115407571f, 0.104966842f, 0.0911606327f, 0.0758480281f, 0.0606028698f, 0.0465816334f, 0.0344894715f,
+     0.0246239509f, 0.0169661846f, 0.0112889325f, 0.00725769112f, 0.00451040454f, 0.00271060807f, 0.0015757595f,
+     0.000886344933f, 0.000482510048f, 0.000254266051f, 0.000129725493f, 6.4089123e-05f, 3.06636939e-05f,
+     1.42101408e-05f, 6.37900166e-06f, 2.77414642e-06f, 1.16886918e-06f, 4.77195329e-07f},
+    {0.0662768632f, 0.0634003431f, 0.0548608601f, 0.0420225784f, 0.0266789626f, 0.0108245444f, -0.00370165147f,
+     -0.0155020505f, -0.0237819795f, -0.028370643f, -0.0296220351f, -0.0282408036f, -0.0250860061f, -0.0209983308f,
+     -0.0166791938f, -0.0126305996f, -0.00914850552f, -0.0063531762f, -0.00423769793f, -0.0027187888f,
+     -0.00167961384f, -0.00100004952f, -0.000574289996f, -0.000318276579f, -0.000170319981f, -8.8044937e-05f,
+     -4.39829528e-05f, -2.12396353e-05f, -9.91780598e-06f, -4.47917682e-06f, -1.95699795e-06f, -8.27326119e-07f},
+};
+
+MF_INLINE vf v_gelu(vf x) {
+    /* pieces centred on n w, w = 5.5 / 31.5; n in the low bits of t */
+    const vf magic = v_set(12582912.0f);
+    vf a = (vf)_mm512_range_ps((__m512)x, (__m512)v_set(5.49f), 2 | 2 << 2); /* the smaller absolute value, sign 0 */
+    vf t = a * 5.72727258f + magic;
+    vf r = a - (t - magic) * 0.174603179f;
+    vf p[4];
+    MF_UNROLL
+    for (int i = 0; i < 4; i++)
+        p[i] = (vf)_mm512_permutex2var_ps(_mm512_load_ps(v_gelu_q[i]), (__m512i)t, _mm512_load_ps(v_gelu_q[i] + 16));
+    return v_max(x, (vf){0}) - a * (((p[3] * r + p[2]) * r + p[1]) * r + p[0]);
+}
+#else
 MF_INLINE vf v_gelu(vf x) {
     static const float q[16] = {0.0034669661f,  -0.0281370953f, 0.102558896f,  -0.215001404f, 0.267248183f,  -0.154958308f,
                                 -0.0716283545f, 0.211644515f,   -0.136374012f, -0.0479902588f, 0.122202583f, -0.0365550667f,
@@ -175,6 +224,7 @@ MF_INLINE vf v_gelu(vf x) {
         p = p * t + q[i];
     return v_max(x, (vf){0}) - a * p;
 }
+#endif
 
 MF_INLINE vf v_relu(vf x) {
     return v_max(x, (vf){0});

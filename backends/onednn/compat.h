@@ -132,6 +132,24 @@ static inline dnnl_status_t mf_dnn_post_sum(dnnl_post_ops_t ops) {
 #endif
 }
 
+/* 1: the implementation's name begins with `name`. */
+static inline int mf_dnn_pd_is(const_dnnl_primitive_desc_t pd, const char *name) {
+    const char *is = NULL;
+    return dnnl_primitive_desc_query(pd, dnnl_query_impl_info_str, 0, &is) == dnnl_success && is &&
+           strncmp(is, name, strlen(name)) == 0;
+}
+
+/* Goes on to the implementation of that name; 0: it is not among the next ones, and pd is to be made anew.  (2 has no
+ * second choice that is wanted.  A copy made by dnnl_primitive_desc_clone cannot go on.) */
+static inline int mf_dnn_pd_next(dnnl_primitive_desc_t pd, const char *name) {
+    int found = mf_dnn_pd_is(pd, name);
+#if DNNL_VERSION_MAJOR >= 3
+    for (int i = 0; i < 3 && !found && dnnl_primitive_desc_next_impl(pd) == dnnl_success; i++)
+        found = mf_dnn_pd_is(pd, name);
+#endif
+    return found;
+}
+
 /* Channels last in and out, weights as the implementation likes them best. */
 static inline dnnl_status_t mf_dnn_conv_pd(dnnl_primitive_desc_t *pd, dnnl_engine_t engine, const mf_dnn_conv *c,
                                            const_dnnl_primitive_attr_t attr) {

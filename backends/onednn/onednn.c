@@ -1,5 +1,5 @@
-/* The oneDNN backend: convolutions and products with constant f32 weights as rules.c says, everything else by the
- * common CPU kernels.
+/* The oneDNN backend: what rules.c gives to oneDNN of the convolutions and products with constant f32 weights, and
+ * everything else by the common CPU kernels.
  *
  * Threads.  With a oneDNN that runs on OpenMP (Debian's) the common kernels run on the same OpenMP threads, so that
  * one set of threads is busy; the caller's thread number is put back after every run.  With any other runtime they run

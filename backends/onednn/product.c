@@ -99,11 +99,12 @@ static void map_conv(const mf_op *op, mf_dnn_conv *c) {
 
 /* 1 if the implementation is one of the optimised ones: not the reference, nor a GEMM behind im2col. */
 static int optimised(const_dnnl_primitive_desc_t pd) {
-    const char *name = NULL;
-    if (dnnl_primitive_desc_query(pd, dnnl_query_impl_info_str, 0, &name) != dnnl_success || !name)
-        return 0;
-    return strncmp(name, "brg", 3) == 0 || strncmp(name, "brdgmm", 6) == 0 || strncmp(name, "jit", 3) == 0 ||
-           strstr(name, ":acl") != NULL;
+    return mf_dnn_pd_is(pd, "brg") || mf_dnn_pd_is(pd, "brdgmm") || mf_dnn_pd_is(pd, "jit");
+}
+
+/* 3.x has two AVX2 kernels for 1x1 and would take the other (rules.c). */
+static int wants_jit_1x1(const mf_plan_key *k) {
+    return !k->conv.groups && k->conv.weights[2] == 1 && k->conv.weights[3] == 1 && mf_onednn_isa() == MF_ISA_AVX2;
 }
 
 static dnnl_status_t make_pd(const mf_stream *s, const mf_plan_key *k, dnnl_primitive_desc_t *pd) {
@@ -122,6 +123,11 @@ static dnnl_status_t make_pd(const mf_stream *s, const mf_plan_key *k, dnnl_prim
         r = dnnl_primitive_attr_set_post_ops(attr, ops);
     if (r == dnnl_success)
         r = mf_dnn_conv_pd(pd, s->device->engine, &k->conv, attr);
+    if (r == dnnl_success && wants_jit_1x1(k) && !mf_dnn_pd_next(*pd, "jit_1x1:avx2")) {
+        dnnl_primitive_desc_destroy(*pd);
+        *pd = NULL;
+        r = mf_dnn_conv_pd(pd, s->device->engine, &k->conv, attr);
+    }
     if (ops)
         dnnl_post_ops_destroy(ops);
     if (attr)
@@ -274,6 +280,7 @@ int mf_product_prepare(mf_stream *s, const mf_op *op, mf_product *product, mf_ke
     product->has_residual = key.sum;
     product->output_bytes = (size_t)mf_operand_count(&op->output) * sizeof(float);
     memset(info, 0, sizeof(*info));
+    info->residual_in_place = 1;
     info->scratch_bytes = product->plan->scratch_bytes;
     info->pack_bytes[MF_IN_W] = (size_t)product->plan->layout.bytes;
     info->pack_key[MF_IN_W] = layout_key(&product->plan->layout);

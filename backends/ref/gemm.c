@@ -4,7 +4,8 @@
  * (first level) meets each tile.  float sums run over DEPTH products at most and are added up in double: about 1e-7
  * of relative error whatever k is.  An element's sum has the same order wherever it stands, so no bit depends on
  * threads, on the number of rows or on the place in the batch.
- * Threads: parts of the rows; parts of the columns where the rows are few. */
+ * Threads: parts of the rows; parts of the columns where the rows are few.
+ * Measured: 25 to 29 GFLOP/s in f32, 13 to 14.5 in f64, on one core of a Xeon by SSE2 alone (tests/ops --bench). */
 #include "backends/ref/gemm.h"
 
 enum { DEPTH = 32, BLOCK_BYTES = 512 << 10, BLOCK_TILES = 16 };

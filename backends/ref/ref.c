@@ -79,6 +79,7 @@ static mf_status ref_prepare(mf_stream *stream, const mf_op *op, mf_kernel **ker
     const ref_entry *entry = (stream->compute == MF_F32 ? ref_table_f32 : ref_table_f64) + op->kind;
     *k = (mf_kernel){host, stream->threads, entry->pack && op->input[MF_IN_W].constant, entry, *op};
     memset(info, 0, sizeof(*info));
+    info->residual_in_place = 1;
     if (k->packed) {
         info->pack_bytes[MF_IN_W] = entry->pack_bytes(k);
         /* The form follows from the operation, its type, which way round the weight lies, and the weight's shape. */

@@ -150,8 +150,12 @@ typedef struct mf_plan {
     size_t *offset;         /* a value: bytes from the arena's start; SIZE_MAX: not in the arena */
     size_t *scratch_offset; /* a node */
 } mf_plan;
-/* scratch: bytes a node needs beside its operands. */
-mfrgn_status mf_plan_create(const mf_graph *g, mf_dtype compute, const size_t *scratch, mf_plan **plan);
+/* What the plan must know of a node's kernel. */
+typedef struct mf_need {
+    size_t scratch_bytes;  /* beside its operands */
+    int residual_in_place; /* the output may lie where the residual does */
+} mf_need;
+mfrgn_status mf_plan_create(const mf_graph *g, mf_dtype compute, const mf_need *need, mf_plan **plan);
 void mf_plan_free(mf_plan *plan);
 
 #endif

@@ -23,6 +23,7 @@ typedef struct interval {
 
 typedef struct planner {
     const mf_graph *g;
+    const mf_need *need;
     size_t element;
     place *place;
     int *last; /* the last node that reads each root, through all that share it */
@@ -128,7 +129,7 @@ static void place_shared(planner *p) {
         const mf_node *n = &p->g->node[i];
         if (n->kind == MF_OP_ADD || n->kind == MF_OP_MUL || n->kind == MF_OP_ACT || n->kind == MF_OP_BATCHNORM)
             place_over(p, n, (int)i, n->input[0]);
-        else if (n->kind == MF_OP_MATMUL || n->kind == MF_OP_CONV2D)
+        else if ((n->kind == MF_OP_MATMUL || n->kind == MF_OP_CONV2D) && p->need[i].residual_in_place)
             place_over(p, n, (int)i, n->input[MF_IN_RESIDUAL]);
     }
 }
@@ -182,7 +183,7 @@ static size_t round_up(size_t bytes) {
     return (bytes + 63) / 64 * 64;
 }
 
-static size_t list_intervals(planner *p, const size_t *scratch, mf_plan *plan, interval *list) {
+static size_t list_intervals(planner *p, mf_plan *plan, interval *list) {
     const mf_graph *g = p->g;
     size_t count = 0;
     for (size_t v = 0; v < g->tensor_count; v++) {
@@ -201,14 +202,14 @@ static size_t list_intervals(planner *p, const size_t *scratch, mf_plan *plan, i
     }
     for (size_t i = 0; i < g->node_count; i++) {
         plan->scratch_offset[i] = 0;
-        if (scratch && scratch[i])
-            list[count++] = (interval){.bytes = round_up(scratch[i]), .first = (int)i, .last = (int)i,
+        if (p->need[i].scratch_bytes)
+            list[count++] = (interval){.bytes = round_up(p->need[i].scratch_bytes), .first = (int)i, .last = (int)i,
                                        .result = &plan->scratch_offset[i]};
     }
     return count;
 }
 
-static mfrgn_status plan_values(planner *p, const size_t *scratch, mf_plan *plan) {
+static mfrgn_status plan_values(planner *p, mf_plan *plan) {
     mfrgn_context *context = p->g->context;
     size_t room = p->g->tensor_count + p->g->node_count;
     interval *list = mf_calloc(context, room, sizeof(*list) + 2 * sizeof(interval *));
@@ -219,7 +220,7 @@ static mfrgn_status plan_values(planner *p, const size_t *scratch, mf_plan *plan
     for (size_t v = 0; v < p->g->tensor_count; v++)
         p->place[v].root = (mf_value)v;
     place_shared(p);
-    size_t count = list_intervals(p, scratch, plan, list);
+    size_t count = list_intervals(p, plan, list);
     plan->arena_bytes = place_all(list, count, sorted, sorted + room);
     for (size_t v = 0; v < p->g->tensor_count; v++) {
         const place *x = &p->place[v];
@@ -230,10 +231,10 @@ static mfrgn_status plan_values(planner *p, const size_t *scratch, mf_plan *plan
     return MFRGN_OK;
 }
 
-mfrgn_status mf_plan_create(const mf_graph *g, mf_dtype compute, const size_t *scratch, mf_plan **out) {
+mfrgn_status mf_plan_create(const mf_graph *g, mf_dtype compute, const mf_need *need, mf_plan **out) {
     mfrgn_context *context = g->context;
     mf_plan *plan = mf_calloc(context, 1, sizeof(*plan));
-    planner p = {g, mf_dtype_size(compute), mf_calloc(context, g->tensor_count, sizeof(place)),
+    planner p = {g, need, mf_dtype_size(compute), mf_calloc(context, g->tensor_count, sizeof(place)),
                  mf_calloc(context, g->tensor_count, sizeof(int))};
     mfrgn_status status = MFRGN_ERROR_MEMORY;
     if (plan) {
@@ -244,7 +245,7 @@ mfrgn_status mf_plan_create(const mf_graph *g, mf_dtype compute, const size_t *s
     if (!plan || !p.place || !p.last || !plan->offset || !plan->scratch_offset)
         mf_fail_memory(context, g->tensor_count * sizeof(place), "a memory plan");
     else
-        status = plan_values(&p, scratch, plan);
+        status = plan_values(&p, plan);
     mf_free(context, p.place);
     mf_free(context, p.last);
     if (status != MFRGN_OK)

@@ -79,9 +79,10 @@ void mfrgn_bitmap_free(mfrgn_bitmap *bitmap) {
 
 mfrgn_status mfrgn_bitmap_image(const mfrgn_bitmap *bitmap, mfrgn_image *image) {
     if (!bitmap || !image)
-        return mf_fail(bitmap ? bitmap->context : NULL, MFRGN_ERROR_ARGUMENT, "mfrgn_bitmap_image: an argument is NULL");
-    *image = (mfrgn_image){sizeof(*image), bitmap->pixels,           bitmap->width,
-                           bitmap->height, (ptrdiff_t)bitmap->width * 3, MFRGN_PIXEL_RGB8};
+        return mf_fail(bitmap ? bitmap->context : NULL, MFRGN_ERROR_ARGUMENT,
+                       "mfrgn_bitmap_image: an argument is NULL");
+    *image = (mfrgn_image){sizeof(*image),  bitmap->pixels, bitmap->width, bitmap->height, (ptrdiff_t)bitmap->width * 3,
+                           MFRGN_PIXEL_RGB8};
     return MFRGN_OK;
 }
 

@@ -1,23 +1,23 @@
-/* Values of one type to another, correctly rounded (to nearest, ties to even), and the search for NaN and infinity.
- * Data may lie at any alignment: every access is a memcpy, which compilers turn into a plain (vector) load. */
+/* Values of one type to another, correctly rounded (to nearest, ties to even), and the search for NaN and infinity. */
 #include <assert.h>
 #include <string.h>
 
 #include "io/weights.h"
 
 #if defined(__x86_64__)
+#include <cpuid.h>
 #include <immintrin.h>
 #define HAVE_F16C 1
 #endif
 
-#define ACCESS(name, type)                                             \
-    static inline type load_##name(const void *p, size_t i) {          \
-        type v;                                                        \
-        memcpy(&v, (const char *)p + i * sizeof(v), sizeof(v));        \
-        return v;                                                      \
-    }                                                                  \
-    static inline __attribute__((unused)) void store_##name(void *p, size_t i, type v) { \
-        memcpy((char *)p + i * sizeof(v), &v, sizeof(v));              \
+/* Types that may lie at any address. */
+#define ACCESS(name, type)                                                                                             \
+    typedef type any_##name __attribute__((aligned(1), may_alias));                                                    \
+    static inline type load_##name(const void *p, size_t i) {                                                          \
+        return ((const any_##name *)p)[i];                                                                             \
+    }                                                                                                                  \
+    static inline __attribute__((unused)) void store_##name(void *p, size_t i, type v) {                               \
+        ((any_##name *)p)[i] = v;                                                                                      \
     }
 
 ACCESS(u16, uint16_t)
@@ -102,8 +102,11 @@ static inline double i64_to_f64_odd(int64_t v) {
 /* ---- arrays ---- */
 
 #if HAVE_F16C
-static int have_f16c(void) {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c");
+/* __builtin_cpu_supports() knows whether the system keeps AVX registers, but clang's does not know F16C.  In a virtual
+ * machine the question itself takes microseconds: short arrays go without. */
+static int use_f16c(size_t count) {
+    unsigned a, b, c, d;
+    return count >= 1024 && __builtin_cpu_supports("avx") && __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
 }
 
 __attribute__((target("avx,f16c"))) static size_t f16_to_f32_f16c(void *dst, const void *src, size_t count) {
@@ -117,56 +120,56 @@ __attribute__((target("avx,f16c"))) static size_t f16_to_f32_f16c(void *dst, con
 __attribute__((target("avx,f16c"))) static size_t f32_to_f16_f16c(void *dst, const void *src, size_t count) {
     size_t i = 0;
     for (; i + 8 <= count; i += 8)
-        _mm_storeu_si128((__m128i *)((char *)dst + 2 * i),
-                         _mm256_cvtps_ph(_mm256_loadu_ps((const float *)((const char *)src + 4 * i)),
-                                         _MM_FROUND_TO_NEAREST_INT));
+        _mm_storeu_si128(
+            (__m128i *)((char *)dst + 2 * i),
+            _mm256_cvtps_ph(_mm256_loadu_ps((const float *)((const char *)src + 4 * i)), _MM_FROUND_TO_NEAREST_INT));
     return i;
 }
 #endif
 
-static void f16_to_f32_all(void *dst, const void *src, size_t count) {
+static void f16_to_f32_all(void *restrict dst, const void *restrict src, size_t count) {
     size_t i = 0;
 #if HAVE_F16C
-    if (have_f16c())
+    if (use_f16c(count))
         i = f16_to_f32_f16c(dst, src, count);
 #endif
     for (; i < count; i++)
         store_u32(dst, i, f16_bits(load_u16(src, i)));
 }
 
-static void f32_to_f16_all(void *dst, const void *src, size_t count) {
+static void f32_to_f16_all(void *restrict dst, const void *restrict src, size_t count) {
     size_t i = 0;
 #if HAVE_F16C
-    if (have_f16c())
+    if (use_f16c(count))
         i = f32_to_f16_f16c(dst, src, count);
 #endif
     for (; i < count; i++)
         store_u16(dst, i, f32_to_f16(load_u32(src, i)));
 }
 
-static void bf16_to_f32_all(void *dst, const void *src, size_t count) {
+static void bf16_to_f32_all(void *restrict dst, const void *restrict src, size_t count) {
     for (size_t i = 0; i < count; i++)
         store_u32(dst, i, bf16_bits(load_u16(src, i)));
 }
 
-static void f32_to_bf16_all(void *dst, const void *src, size_t count) {
+static void f32_to_bf16_all(void *restrict dst, const void *restrict src, size_t count) {
     for (size_t i = 0; i < count; i++)
         store_u16(dst, i, f32_to_bf16(load_u32(src, i)));
 }
 
-static void f32_to_f64_all(void *dst, const void *src, size_t count) {
+static void f32_to_f64_all(void *restrict dst, const void *restrict src, size_t count) {
     for (size_t i = 0; i < count; i++)
         store_f64(dst, i, load_f32(src, i));
 }
 
-static void f64_to_f32_all(void *dst, const void *src, size_t count) {
+static void f64_to_f32_all(void *restrict dst, const void *restrict src, size_t count) {
     for (size_t i = 0; i < count; i++)
         store_f32(dst, i, (float)load_f64(src, i));
 }
 
-#define EACH(expression)               \
-    for (size_t i = 0; i < count; i++) \
-        dst[i] = (expression);         \
+#define EACH(expression)                                                                                               \
+    for (size_t i = 0; i < count; i++)                                                                                 \
+        dst[i] = (expression);                                                                                         \
     break
 
 /* Exact, but for long integers: `odd` rounds those for a second rounding. */
@@ -210,7 +213,7 @@ static void from_f64(mf_dtype to, void *dst, const double *src, size_t count) {
             store_u16(dst, i, f32_to_bf16(f64_to_f32_odd(src[i])));
 }
 
-#define PAIR(to, from) ((to) * MF_DTYPE_COUNT + (from))
+#define PAIR(to, from) ((to)*MF_DTYPE_COUNT + (from))
 
 void mf_convert(mf_dtype to, void *dst, mf_dtype from, const void *src, size_t count) {
     enum { PIECE = 256 };
@@ -251,19 +254,19 @@ void mf_convert(mf_dtype to, void *dst, mf_dtype from, const void *src, size_t c
 /* ---- the search ----
  * NaN and infinity are the values whose exponent is all ones.  A block is reduced without a branch, which compilers
  * vectorise; only a block that holds one is looked at value by value. */
-#define FIND(name, access, type, mask)                                                  \
-    static size_t name(const void *data, size_t count) {                                \
-        enum { BLOCK = 2048 };                                                          \
-        for (size_t begin = 0; begin < count; begin += BLOCK) {                         \
-            size_t end = count - begin < BLOCK ? count : begin + BLOCK;                 \
-            type bad = 0;                                                               \
-            for (size_t i = begin; i < end; i++)                                        \
-                bad |= (load_##access(data, i) & (mask)) == (mask) ? (type)-1 : (type)0; \
-            for (size_t i = begin; bad && i < end; i++)                                 \
-                if ((load_##access(data, i) & (mask)) == (mask))                        \
-                    return i;                                                           \
-        }                                                                               \
-        return count;                                                                   \
+#define FIND(name, access, type, mask)                                                                                 \
+    static size_t name(const void *data, size_t count) {                                                               \
+        enum { BLOCK = 2048 };                                                                                         \
+        for (size_t begin = 0; begin < count; begin += BLOCK) {                                                        \
+            size_t end = count - begin < BLOCK ? count : begin + BLOCK;                                                \
+            type bad = 0;                                                                                              \
+            for (size_t i = begin; i < end; i++)                                                                       \
+                bad |= (load_##access(data, i) & (mask)) == (mask) ? (type)-1 : (type)0;                               \
+            for (size_t i = begin; bad && i < end; i++)                                                                \
+                if ((load_##access(data, i) & (mask)) == (mask))                                                       \
+                    return i;                                                                                          \
+        }                                                                                                              \
+        return count;                                                                                                  \
     }
 
 FIND(find_f16, u16, uint16_t, 0x7c00)

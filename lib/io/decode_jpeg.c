@@ -8,7 +8,9 @@
 
 #include "io/picture.h"
 
-enum { MAX_SCANS = 500 }; /* a progressive file has about 10; each scan of a hostile one costs a walk over the picture */
+enum {
+    MAX_SCANS = 500
+}; /* a progressive file has about 10; each scan of a hostile one costs a walk over the picture */
 
 typedef struct decoder {
     struct jpeg_decompress_struct jpeg;

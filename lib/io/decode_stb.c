@@ -10,8 +10,9 @@
  * may swell to beyond its pixels is bounded here. */
 #define LARGEST ((size_t)1 << 30)
 
+/* Zeroed: a damaged JPEG may leave tables and coefficients unset that are then used. */
 static void *stb_malloc(size_t bytes) {
-    return bytes <= LARGEST ? malloc(bytes) : NULL;
+    return bytes <= LARGEST ? calloc(1, bytes) : NULL;
 }
 
 static void *stb_realloc(void *memory, size_t bytes) {
@@ -61,6 +62,54 @@ static mfrgn_status fill_palette(mfrgn_context *context, const mf_picture *pictu
     return MFRGN_OK;
 }
 
+#ifndef MF_HAVE_JPEG
+/* stb_image before 2.28 writes past the end of a Huffman table that gives more than 256 codes, keeps 255 as a mark in
+ * an index of them, and reads past rows whose sampling factors do not divide the largest (CVE-2021-37789). */
+static mfrgn_status check_huffman(mfrgn_context *context, const mf_jpeg_segment *s) {
+    for (size_t at = 0; at < s->length;) {
+        size_t codes = 0;
+        if (s->length - at < 17)
+            return mf_fail(context, MFRGN_ERROR_FORMAT, "JPEG: damaged: a Huffman table");
+        for (int k = 1; k <= 16; k++)
+            codes += s->body[at + (size_t)k];
+        if (codes > 255 || s->length - at - 17 < codes)
+            return mf_fail(context, MFRGN_ERROR_FORMAT, "JPEG: damaged: a Huffman table");
+        at += 17 + codes;
+    }
+    return MFRGN_OK;
+}
+
+static mfrgn_status check_sampling(mfrgn_context *context, const mf_picture *p, const unsigned char *frame) {
+    int most_h = 1, most_v = 1;
+    for (int c = 0; c < p->components; c++) {
+        int h = frame[7 + 3 * c] >> 4, v = frame[7 + 3 * c] & 15;
+        most_h = h > most_h ? h : most_h;
+        most_v = v > most_v ? v : most_v;
+    }
+    for (int c = 0; c < p->components; c++)
+        if (most_h % (frame[7 + 3 * c] >> 4) || most_v % (frame[7 + 3 * c] & 15))
+            return mf_fail(context, MFRGN_ERROR_UNSUPPORTED,
+                           "JPEG: its sampling factors need libjpeg-turbo: build libmfrgn with -Djpeg=enabled");
+    return MFRGN_OK;
+}
+
+static mfrgn_status check_jpeg(mfrgn_context *context, const mf_picture *p) {
+    mf_jpeg_segment s;
+    if (p->components == 4)
+        return mf_fail(context, MFRGN_ERROR_UNSUPPORTED,
+                       "JPEG: four inks (CMYK) need libjpeg-turbo: build libmfrgn with -Djpeg=enabled");
+    for (size_t at = 2;;) {
+        MF_TRY(mf_jpeg_next(context, p, &at, &s));
+        if (s.marker == 0xd9)
+            return MFRGN_OK;
+        if (s.marker == 0xc4)
+            MF_TRY(check_huffman(context, &s));
+        else if (s.marker >= 0xc0 && s.marker <= 0xc2)
+            MF_TRY(check_sampling(context, p, s.body));
+    }
+}
+#endif
+
 static mfrgn_status decode(mfrgn_context *context, const mf_picture *picture, const unsigned char *data, size_t size,
                            mfrgn_bitmap *bitmap) {
     const char *name = mf_picture_name(picture->kind);
@@ -89,9 +138,10 @@ static mfrgn_status decode(mfrgn_context *context, const mf_picture *picture, co
 }
 
 mfrgn_status mf_decode_stb(mfrgn_context *context, const mf_picture *picture, mfrgn_bitmap *bitmap) {
-    if (picture->kind == MF_PICTURE_JPEG && picture->components == 4)
-        return mf_fail(context, MFRGN_ERROR_UNSUPPORTED,
-                       "JPEG: four inks (CMYK) need libjpeg-turbo: build libmfrgn with -Djpeg=enabled");
+#ifndef MF_HAVE_JPEG
+    if (picture->kind == MF_PICTURE_JPEG)
+        MF_TRY(check_jpeg(context, picture));
+#endif
     if (!picture->palette || picture->colors >= 256)
         return decode(context, picture, picture->data, picture->size, bitmap);
     unsigned char *copy = NULL;

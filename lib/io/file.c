@@ -118,8 +118,7 @@ mfrgn_status mf_out_open(mfrgn_context *context, const char *path, mf_out **resu
     out->context = context;
     out->fd = -1;
     out->path = mf_strdup(context, path);
-    mfrgn_status status =
-        out->path ? create_temporary(out) : mf_fail_memory(context, strlen(path) + 1, "a path");
+    mfrgn_status status = out->path ? create_temporary(out) : mf_fail_memory(context, strlen(path) + 1, "a path");
     if (status != MFRGN_OK) {
         mf_out_discard(out);
         return status;

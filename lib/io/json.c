@@ -12,8 +12,8 @@ static int fail(mf_json *j, const char *error) {
 
 /* The next byte that is not white space; 0 at the end. */
 static char peek(mf_json *j) {
-    while (j->at < j->size && (j->text[j->at] == ' ' || j->text[j->at] == '\n' || j->text[j->at] == '\r' ||
-                               j->text[j->at] == '\t'))
+    while (j->at < j->size &&
+           (j->text[j->at] == ' ' || j->text[j->at] == '\n' || j->text[j->at] == '\r' || j->text[j->at] == '\t'))
         j->at++;
     return j->at < j->size ? j->text[j->at] : 0;
 }

@@ -29,13 +29,14 @@ typedef struct mf_json_string {
     size_t size; /* bytes when decoded, without a final NUL */
 } mf_json_string;
 
-int mf_json_open(mf_json *j, char bracket);                 /* '{' or '[' */
-int mf_json_more(mf_json *j, char bracket, size_t index);   /* 1: member `index` follows; 0: `bracket` closed, or an error */
-int mf_json_key(mf_json *j, mf_json_string *key);           /* a string and its colon */
-int mf_json_text(mf_json *j, mf_json_string *string);       /* valid UTF-8, without NUL */
-int mf_json_u64(mf_json *j, uint64_t *value);               /* an integer, neither negative nor with a fraction */
+int mf_json_open(mf_json *j, char bracket); /* '{' or '[' */
+int mf_json_more(mf_json *j, char bracket,
+                 size_t index);                       /* 1: member `index` follows; 0: `bracket` closed, or an error */
+int mf_json_key(mf_json *j, mf_json_string *key);     /* a string and its colon */
+int mf_json_text(mf_json *j, mf_json_string *string); /* valid UTF-8, without NUL */
+int mf_json_u64(mf_json *j, uint64_t *value);         /* an integer, neither negative nor with a fraction */
 int mf_json_number(mf_json *j, const char **text, size_t *size); /* any number, as it stands */
-int mf_json_end(mf_json *j);                                /* only white space is left */
+int mf_json_end(mf_json *j);                                     /* only white space is left */
 
 void mf_json_decode(const mf_json_string *string, char *text); /* size + 1 bytes */
 int mf_json_equals(const mf_json_string *string, const char *text);

@@ -1,6 +1,6 @@
 #include "io/pickle.h"
 
-enum { PICKLE_MAX = 64 << 20 }; /* bytes; values take some 40 times the room of the shortest opcodes */
+enum { PICKLE_MAX = 32 << 20 }; /* bytes; values take some 40 times the room of the shortest opcodes */
 
 typedef enum callable { ORDERED_DICT, REBUILD_TENSOR, REBUILD_PARAMETER, SIZE, STORAGE_CLASS } callable;
 
@@ -93,8 +93,7 @@ static mfrgn_status take_line(machine *m, mf_py *line) {
 /* ---- the stack ---- */
 
 static mfrgn_status push(machine *m, mf_py value) {
-    mfrgn_status status =
-        mf_reserve(m->r->context, (void **)&m->stack, &m->room, m->count + 1, sizeof(*m->stack));
+    mfrgn_status status = mf_reserve(m->r->context, (void **)&m->stack, &m->room, m->count + 1, sizeof(*m->stack));
     if (status != MFRGN_OK)
         return mf_fail_in(m->r->context, status, "%s", m->r->name);
     m->stack[m->count++] = value;
@@ -229,8 +228,8 @@ static mfrgn_status put_memo(machine *m, uint64_t index) {
     /* Picklers count up from 0: an index past the bytes read is a claim to memory that nothing justifies. */
     if (index > m->at - m->begin)
         return damaged(m, "a memo index that no pickler would give");
-    mfrgn_status status = mf_reserve(m->r->context, (void **)&m->memo, &m->memo_room, (size_t)index + 1,
-                                     sizeof(*m->memo));
+    mfrgn_status status =
+        mf_reserve(m->r->context, (void **)&m->memo, &m->memo_room, (size_t)index + 1, sizeof(*m->memo));
     if (status != MFRGN_OK)
         return mf_fail_in(m->r->context, status, "%s", m->r->name);
     for (; m->memo_count <= index; m->memo_count++)
@@ -327,9 +326,10 @@ static mfrgn_status persistent(machine *m) {
     const mf_py *a = id.kind == MF_PY_TUPLE ? id.as.list->item : NULL;
     size_t count = a ? id.as.list->count : 0;
     if (count >= 1 && a[0].kind == MF_PY_STRING && !mf_py_is(&a[0], "storage"))
-        return mf_reader_fail(m->r, MFRGN_ERROR_FORMAT,
-                              "byte %zu, in the pickle: a \"%.*s\" is stored, which is no tensor: save the state_dict()",
-                              m->op, MF_SHOW(a[0].size), a[0].as.text);
+        return mf_reader_fail(
+            m->r, MFRGN_ERROR_FORMAT,
+            "byte %zu, in the pickle: a \"%.*s\" is stored, which is no tensor: save the state_dict()", m->op,
+            MF_SHOW(a[0].size), a[0].as.text);
     if (count < 5 || count > 6 || a[0].kind != MF_PY_STRING || a[1].kind != MF_PY_GLOBAL ||
         known[a[1].as.i].what != STORAGE_CLASS || a[2].kind != MF_PY_STRING || a[4].kind != MF_PY_INT || a[4].as.i < 0)
         return damaged(m, "a storage is not given as (\"storage\", class, key, location, count)");

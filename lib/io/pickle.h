@@ -42,9 +42,9 @@ typedef struct mf_py_list {
 
 typedef struct mf_py_storage {
     mf_dtype dtype;
-    mf_py key;      /* a string: the name of the entry, or the number, that holds the values */
-    int64_t count;  /* values */
-    const unsigned char *data; /* set by the reader of the legacy form */
+    mf_py key;                  /* a string: the name of the entry, or the number, that holds the values */
+    int64_t count;              /* values */
+    const unsigned char *data;  /* set by the reader of the legacy form */
     struct mf_py_storage *next; /* all that the pickle names */
 } mf_py_storage;
 

@@ -38,6 +38,15 @@ mfrgn_status mf_picture_probe(mfrgn_context *context, mf_picture *picture);
 mfrgn_status mf_picture_fits(mfrgn_context *context, const mf_picture *picture, uint64_t width, uint64_t height,
                              uint64_t least_bytes);
 
+typedef struct mf_jpeg_segment {
+    int marker; /* 0xd9: the end of the picture */
+    const unsigned char *body;
+    size_t length;
+} mf_jpeg_segment;
+
+/* The segment at `*at` (2 for the first) or the first after the coded data there; `*at` becomes what follows it. */
+mfrgn_status mf_jpeg_next(mfrgn_context *context, const mf_picture *picture, size_t *at, mf_jpeg_segment *segment);
+
 /* Where a JPEG's or PNG's EXIF block lies. `tiff` is what follows "Exif\0\0".  1 .. 8; 1 for what cannot be read. */
 int mf_exif_orientation(const unsigned char *tiff, size_t size);
 /* Replaces the pixels by upright ones. */

@@ -45,7 +45,8 @@ mfrgn_status mfrgn_image_resize(mfrgn_context *context, const mfrgn_image *image
     MF_TRY(mf_image_check(context, image));
     uintptr_t begin = (uintptr_t)bitmap->pixels, end = begin + (size_t)bitmap->width * (size_t)bitmap->height * 3;
     if ((uintptr_t)image->pixels >= begin && (uintptr_t)image->pixels < end)
-        return mf_fail(context, MFRGN_ERROR_ARGUMENT, "mfrgn_image_resize: the image lies in the bitmap that is written");
+        return mf_fail(context, MFRGN_ERROR_ARGUMENT,
+                       "mfrgn_image_resize: the image lies in the bitmap that is written");
     size_t bytes = mf_resize_scratch(image->width, bitmap->width);
     void *scratch = mf_alloc(context, bytes);
     if (!scratch)

@@ -28,8 +28,7 @@ static int is_tga(const unsigned char *p, size_t size) {
     if (!mf_le16(p + 12) || !mf_le16(p + 14) || p[17] & 0xc0)
         return 0;
     if (type == 1)
-        return (bits == 8 || bits == 16) && mf_le16(p + 5) &&
-               (p[7] == 15 || p[7] == 16 || p[7] == 24 || p[7] == 32);
+        return (bits == 8 || bits == 16) && mf_le16(p + 5) && (p[7] == 15 || p[7] == 16 || p[7] == 24 || p[7] == 32);
     return type == 3 ? bits == 8 || bits == 16 : bits == 15 || bits == 16 || bits == 24 || bits == 32;
 }
 
@@ -92,9 +91,10 @@ static mfrgn_status jpeg_frame(mfrgn_context *context, mf_picture *p, const unsi
     if (p->components)
         return damaged(context, p, "two frames");
     if (marker > 0xc2)
-        return unsupported(context, p, marker == 0xc3 || marker == 0xc7 ? "lossless coding"
-                                       : marker < 0xc8                  ? "hierarchical coding"
-                                                                        : "arithmetic coding");
+        return unsupported(context, p,
+                           marker == 0xc3 || marker == 0xc7 ? "lossless coding"
+                           : marker < 0xc8                  ? "hierarchical coding"
+                                                            : "arithmetic coding");
     if (size < 6 || !frame[5] || size < 6 + 3 * (size_t)frame[5])
         return damaged(context, p, "a frame header that is too short");
     if (frame[0] != 8)
@@ -138,36 +138,46 @@ static size_t skip_scan(const mf_picture *p, size_t at) {
     return at;
 }
 
+mfrgn_status mf_jpeg_next(mfrgn_context *context, const mf_picture *p, size_t *at, mf_jpeg_segment *segment) {
+    for (;;) {
+        size_t i = skip_scan(p, *at); /* what lies between segments is skipped, as decoders do */
+        if (p->size - i < 2)
+            return truncated(context, p);
+        *segment = (mf_jpeg_segment){p->data[i + 1], NULL, 0};
+        *at = i + 2;
+        if (segment->marker == 0xd9)
+            return MFRGN_OK;
+        if (segment->marker == 0x01 || segment->marker == 0xd8)
+            continue;
+        if (p->size - *at < 2)
+            return truncated(context, p);
+        size_t length = mf_be16(p->data + *at);
+        if (length < 2)
+            return damaged(context, p, "the length of a segment");
+        if (p->size - *at < length)
+            return truncated(context, p);
+        segment->body = p->data + *at + 2;
+        segment->length = length - 2;
+        *at += length;
+        return MFRGN_OK;
+    }
+}
+
 /* Walks to the end-of-image marker: a file that was cut anywhere lacks it. */
 static mfrgn_status probe_jpeg(mfrgn_context *context, mf_picture *p) {
     int exif = 0;
+    mf_jpeg_segment s;
     for (size_t at = 2;;) {
-        at = skip_scan(p, at); /* what lies between segments is skipped, as decoders do */
-        if (p->size - at < 2)
-            return truncated(context, p);
-        int marker = p->data[at + 1];
-        at += 2;
-        if (marker == 0xd9)
+        MF_TRY(mf_jpeg_next(context, p, &at, &s));
+        if (s.marker == 0xd9)
             return p->components ? MFRGN_OK : damaged(context, p, "no frame header");
-        if (marker == 0x01 || marker == 0xd8)
-            continue;
-        if (p->size - at < 2)
-            return truncated(context, p);
-        size_t length = mf_be16(p->data + at);
-        if (length < 2)
-            return damaged(context, p, "the length of a segment");
-        if (p->size - at < length)
-            return truncated(context, p);
-        const unsigned char *body = p->data + at + 2;
-        at += length;
-        length -= 2;
-        if (marker >= 0xc0 && marker <= 0xcf && marker != 0xc4 && marker != 0xc8 && marker != 0xcc)
-            MF_TRY(jpeg_frame(context, p, body, length, marker));
-        else if (marker == 0xda && !p->components)
+        if (s.marker >= 0xc0 && s.marker <= 0xcf && s.marker != 0xc4 && s.marker != 0xc8 && s.marker != 0xcc)
+            MF_TRY(jpeg_frame(context, p, s.body, s.length, s.marker));
+        else if (s.marker == 0xda && !p->components)
             return damaged(context, p, "a scan before the frame header");
-        else if (marker == 0xe1 && !exif && length >= 6 && memcmp(body, "Exif\0", 6) == 0) {
+        else if (s.marker == 0xe1 && !exif && s.length >= 6 && memcmp(s.body, "Exif\0", 6) == 0) {
             exif = 1;
-            p->orientation = mf_exif_orientation(body + 6, length - 6);
+            p->orientation = mf_exif_orientation(s.body + 6, s.length - 6);
         }
     }
 }
@@ -249,6 +259,9 @@ static mfrgn_status probe_png(mfrgn_context *context, mf_picture *p) {
             p->orientation = mf_exif_orientation(body, length);
         } else if (memcmp(name, "IEND", 4) == 0) {
             return png_end(context, p, &h, packed);
+        } else if (!(name[0] & 0x20) && memcmp(name, "PLTE", 4)) {
+            /* stb_image would refuse it too, but write its name into a variable that all threads share */
+            return damaged(context, p, "a chunk that PNG does not have");
         }
         at += length + 12;
     }

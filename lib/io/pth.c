@@ -67,7 +67,8 @@ static mfrgn_status read_view(checkpoint *c, const mf_py_tensor *p, mf_weight *t
     if (n > MF_WEIGHT_DIMS)
         return mf_reader_fail(c->r, MFRGN_ERROR_UNSUPPORTED, "tensor \"%.160s\": %zu dimensions, at most %d are read",
                               t->name, n, MF_WEIGHT_DIMS);
-    if (p->stride->count != n || p->offset < 0 || !read_integers(p->shape, t->dim) || !read_integers(p->stride, v->stride))
+    if (p->stride->count != n || p->offset < 0 || !read_integers(p->shape, t->dim) ||
+        !read_integers(p->stride, v->stride))
         return mf_reader_fail(c->r, MFRGN_ERROR_FORMAT, "tensor \"%.160s\": bad offset, shape or strides", t->name);
     t->dtype = p->storage->dtype;
     t->ndim = (int)n;
@@ -96,8 +97,8 @@ static int is_dense(const mf_weight *t, const view *v) {
     return 1;
 }
 
-#define COPY(type)                                                                       \
-    for (int64_t i = 0; i < inner; i++)                                                  \
+#define COPY(type)                                                                                                     \
+    for (int64_t i = 0; i < inner; i++)                                                                                \
     memcpy(to + (size_t)i * sizeof(type), from + (size_t)(i * step) * sizeof(type), sizeof(type))
 
 static void copy_row(unsigned char *to, const unsigned char *from, int64_t inner, int64_t step, size_t size) {
@@ -146,8 +147,8 @@ static mfrgn_status place(checkpoint *c, const mf_py_tensor *p, mf_weight *t) {
     /* Strides of 0, or many views of one storage, could ask a small file for any amount of memory. */
     if (t->bytes / 8 > c->r->size || c->copied + t->bytes > 8 * c->r->size)
         return mf_reader_fail(c->r, MFRGN_ERROR_FORMAT,
-                              "tensor \"%.160s\": strided views of %zu bytes in all, more than 8 times the file", t->name,
-                              c->copied + t->bytes);
+                              "tensor \"%.160s\": strided views of %zu bytes in all, more than 8 times the file",
+                              t->name, c->copied + t->bytes);
     c->copied += t->bytes;
     unsigned char *copy = mf_reader_alloc(c->r, t->bytes, "a strided tensor");
     if (!copy)
@@ -179,7 +180,8 @@ static const mf_py_list *choose(const mf_py *top, const char **why) {
     for (size_t i = 1; i < list->count; i += 2)
         if (holds_tensors(&list->item[i])) {
             if (found && found != list->item[i].as.list) {
-                *why = "holds several dictionaries of tensors, and none is called model_state_dict, state_dict or model";
+                *why =
+                    "holds several dictionaries of tensors, and none is called model_state_dict, state_dict or model";
                 return NULL;
             }
             found = list->item[i].as.list;
@@ -301,13 +303,14 @@ static mfrgn_status read_values(checkpoint *c, mf_py_storage **sorted, size_t co
                               i < count && sorted[i]->data ? "listed twice" : "listed but not used");
     const mf_py_storage *s = sorted[i];
     if (r->size - *at < 8 || mf_le64(r->data + *at) != (uint64_t)s->count)
-        return mf_reader_fail(r, MFRGN_ERROR_FORMAT, "byte %zu: expected the number of values of storage \"%.*s\", %lld",
-                              *at, show, key->as.text, (long long)s->count);
+        return mf_reader_fail(r, MFRGN_ERROR_FORMAT,
+                              "byte %zu: expected the number of values of storage \"%.*s\", %lld", *at, show,
+                              key->as.text, (long long)s->count);
     *at += 8;
     if (!mf_weight_bytes(s->dtype, 1, &s->count, &need) || need > r->size - *at)
         return mf_reader_fail(r, MFRGN_ERROR_FORMAT,
-                              "byte %zu: %lld values of %s of storage \"%.*s\" reach past the end (file cut short?)", *at,
-                              (long long)s->count, mf_dtype_name(s->dtype), show, key->as.text);
+                              "byte %zu: %lld values of %s of storage \"%.*s\" reach past the end (file cut short?)",
+                              *at, (long long)s->count, mf_dtype_name(s->dtype), show, key->as.text);
     for (; i < count && compare_keys(&sorted[i]->key, key) == 0; i++) {
         if (sorted[i]->dtype != s->dtype || sorted[i]->count != s->count)
             return mf_reader_fail(r, MFRGN_ERROR_FORMAT, "storage \"%.*s\" is used with two types or sizes", show,
@@ -350,7 +353,8 @@ static mfrgn_status check_system(checkpoint *c, const mf_py *facts) {
 }
 
 static mfrgn_status read_legacy(checkpoint *c) {
-    static const unsigned char magic[] = {0x80, 2, 0x8a, 10, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, '.'};
+    static const unsigned char magic[] = {0x80, 2,    0x8a, 10,   0x6c, 0xfc, 0x9c, 0x46,
+                                          0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, '.'};
     const mf_reader *r = c->r;
     mf_pickle protocol, facts, object, keys;
     size_t at = sizeof(magic);

@@ -74,7 +74,7 @@ static void put_empty_dict(pickler *p) {
 /* persistent id: ("storage", torch.FloatStorage, "0", "cpu", count) */
 static void put_storage(pickler *p, const mf_weight *t, size_t index) {
     static const char *const name[MF_DTYPE_COUNT] = {
-        [MF_F32] = "FloatStorage", [MF_F64] = "DoubleStorage", [MF_F16] = "HalfStorage", [MF_BF16] = "BFloat16Storage",
+        [MF_F32] = "FloatStorage", [MF_F64] = "DoubleStorage", [MF_F16] = "HalfStorage",  [MF_BF16] = "BFloat16Storage",
         [MF_U8] = "ByteStorage",   [MF_I8] = "CharStorage",    [MF_I16] = "ShortStorage", [MF_I32] = "IntStorage",
         [MF_I64] = "LongStorage",  [MF_BOOL] = "BoolStorage"};
     char key[24];

@@ -93,8 +93,8 @@ mfrgn_status mf_reader_add(mf_reader *r, const mf_weight *tensor) {
 
 mfrgn_status mf_reader_add_metadata(mf_reader *r, const char *key, const char *value) {
     mf_weights *w = r->weights;
-    MF_TRY(mf_reserve(r->context, (void **)&w->metadata, &r->metadata_room, w->metadata_count + 1,
-                      sizeof(*w->metadata)));
+    MF_TRY(
+        mf_reserve(r->context, (void **)&w->metadata, &r->metadata_room, w->metadata_count + 1, sizeof(*w->metadata)));
     w->metadata[w->metadata_count++] = (mf_metadata){key, value};
     return MFRGN_OK;
 }
@@ -159,8 +159,7 @@ static void swap_items(char *a, char *b, size_t size) {
     }
 }
 
-static void sift_down(char *items, size_t root, size_t count, size_t size,
-                      int (*compare)(const void *, const void *)) {
+static void sift_down(char *items, size_t root, size_t count, size_t size, int (*compare)(const void *, const void *)) {
     for (size_t child; (child = 2 * root + 1) < count; root = child) {
         if (child + 1 < count && compare(items + child * size, items + (child + 1) * size) < 0)
             child++;

@@ -1,5 +1,5 @@
-/* OpenCV's INTER_AREA, to the bit for 8-bit pictures: each sum is taken in the order and width in which OpenCV takes it.
- * It is three filters, and which one is taken depends on the scales (source over result, a double):
+/* OpenCV's INTER_AREA, to the bit for 8-bit pictures: each sum is taken in the order and width in which OpenCV takes
+ * it. It is three filters, and which one is taken depends on the scales (source over result, a double):
  *
  *   whole    both scales are whole numbers: the mean of the cell, halves to even; 2 x 2: halves up
  *   area     both are at least 1: the part of each source pixel that a result pixel covers is its weight; f32, columns
@@ -7,9 +7,9 @@
  *   linear   one is below 1: two by two pixels, the weight of the second being the part of the result pixel that lies
  *            past the source pixel's end; 8 bit: weights of 11 bits, 4 bits dropped between columns and rows
  *
- * A row of the source is first widened to f32, so that a pixel is one unaligned load of four lanes (the fourth belongs to
- * the next pixel and is thrown away); with 8-bit loads the unpacking would be done per use.  1664 x 832 RGB8 to 512 x 128
- * on one core without -march: see tests/bench/bench_image.c. */
+ * A row of the source is first widened to f32, so that a pixel is one unaligned load of four lanes (the fourth belongs
+ * to the next pixel and is thrown away); with 8-bit loads the unpacking would be done per use.  1664 x 832 RGB8 to 512
+ * x 128 on one core without -march: see tests/bench/bench_image.c. */
 #include "io/resize.h"
 
 #include <math.h>
@@ -53,12 +53,12 @@ typedef union cell {
 
 typedef struct work {
     const mfrgn_image *image;
-    int height, width;        /* of the result */
-    double scale_x, scale_y;  /* source over result */
-    int exact;                /* 8-bit source: results are whole numbers */
-    float *source, *columns;  /* rows of the source: widened, summed */
-    float *row[2], *result;   /* rows of the result's width */
-    cell *cells;              /* one a column of the result */
+    int height, width;       /* of the result */
+    double scale_x, scale_y; /* source over result */
+    int exact;               /* 8-bit source: results are whole numbers */
+    float *source, *columns; /* rows of the source: widened, summed */
+    float *row[2], *result;  /* rows of the result's width */
+    cell *cells;             /* one a column of the result */
     mf_row_sink sink;
     void *arg;
 } work;

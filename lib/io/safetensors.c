@@ -57,7 +57,8 @@ static mfrgn_status read_dtype(mf_reader *r, mf_json *j, mf_weight *t) {
         }
     return mf_reader_fail(r, MFRGN_ERROR_UNSUPPORTED,
                           "tensor \"%.160s\": dtype \"%.*s\" is not supported; F64, F32, F16, BF16, I64, I32, I16, I8, "
-                          "U8 and BOOL are", t->name, MF_SHOW(name.raw_size), name.raw);
+                          "U8 and BOOL are",
+                          t->name, MF_SHOW(name.raw_size), name.raw);
 }
 
 static mfrgn_status read_shape(mf_reader *r, mf_json *j, mf_weight *t) {
@@ -97,9 +98,11 @@ static mfrgn_status place(mf_reader *r, mf_weight *t, const uint64_t offset[2], 
     char shape[256];
     mf_weight_describe(shape, sizeof(shape), t->dtype, t->ndim, t->dim);
     if (offset[0] > offset[1] || offset[1] > room)
-        return mf_reader_fail(r, MFRGN_ERROR_FORMAT,
-                              "tensor \"%.160s\": data_offsets %llu..%llu do not lie in the %zu bytes of data (file cut "
-                              "short?)", t->name, (unsigned long long)offset[0], (unsigned long long)offset[1], room);
+        return mf_reader_fail(
+            r, MFRGN_ERROR_FORMAT,
+            "tensor \"%.160s\": data_offsets %llu..%llu do not lie in the %zu bytes of data (file cut "
+            "short?)",
+            t->name, (unsigned long long)offset[0], (unsigned long long)offset[1], room);
     if (!mf_weight_bytes(t->dtype, t->ndim, t->dim, &bytes))
         return mf_reader_fail(r, MFRGN_ERROR_FORMAT, "tensor \"%.160s\": %s is larger than memory", t->name, shape);
     if (bytes != offset[1] - offset[0])
@@ -154,10 +157,10 @@ static mfrgn_status check_cover(mf_reader *r, size_t begin) {
     for (size_t i = 0; i < w->count; i++) {
         const mf_weight *t = &w->tensor[i];
         if (t->data != at)
-            return mf_reader_fail(r, MFRGN_ERROR_FORMAT, "tensor \"%.160s\" begins at data byte %zu, expected %zu: %s",
-                                  t->name, (size_t)((const unsigned char *)t->data - r->data) - begin,
-                                  (size_t)(at - r->data) - begin,
-                                  (const unsigned char *)t->data < at ? "it overlaps another" : "a hole lies before it");
+            return mf_reader_fail(
+                r, MFRGN_ERROR_FORMAT, "tensor \"%.160s\" begins at data byte %zu, expected %zu: %s", t->name,
+                (size_t)((const unsigned char *)t->data - r->data) - begin, (size_t)(at - r->data) - begin,
+                (const unsigned char *)t->data < at ? "it overlaps another" : "a hole lies before it");
         at += t->bytes;
     }
     if (at != r->data + r->size)

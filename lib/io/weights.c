@@ -28,8 +28,12 @@ static mfrgn_status load(mfrgn_context *context, const char *name, mf_file *file
             mf_file_unmap(file);
         return mf_fail_memory(context, sizeof(*w), "a list of weights");
     }
-    mf_reader r = {.context = context, .name = name, .data = file->data, .size = file->size,
-                   .memory = {context, NULL}, .weights = w};
+    mf_reader r = {.context = context,
+                   .name = name,
+                   .data = file->data,
+                   .size = file->size,
+                   .memory = {context, NULL},
+                   .weights = w};
     w->context = context;
     if (owned)
         w->file = *file;

@@ -67,8 +67,8 @@ mfrgn_status mf_pth_save(mfrgn_context *context, const char *path, const mf_weig
 
 const char *mf_dtype_name(mf_dtype dtype); /* "F32", ..: as safetensors has it */
 
-/* lib/io/convert.c: values of any floating type to any other (round to nearest even); integers to floating.  Any alignment;
- * `dst` and `src` do not overlap. */
+/* lib/io/convert.c: values of any floating type to any other (round to nearest even); integers to floating.  Any
+ * alignment; `dst` and `src` do not overlap. */
 void mf_convert(mf_dtype to, void *dst, mf_dtype from, const void *src, size_t count);
 /* The first value that is NaN or infinite, or `count`. */
 size_t mf_find_nonfinite(mf_dtype dtype, const void *data, size_t count);

@@ -63,8 +63,8 @@ static mfrgn_status check_tensor(mfrgn_context *context, const char *path, const
         return mf_fail(context, MFRGN_ERROR_ARGUMENT, "%s: tensor \"%s\": bad dtype %d or number of dimensions %d",
                        path, t->name, (int)t->dtype, t->ndim);
     if (!mf_weight_bytes(t->dtype, t->ndim, t->dim, &bytes) || bytes != t->bytes)
-        return mf_fail(context, MFRGN_ERROR_ARGUMENT, "%s: tensor \"%s\": %zu bytes are not those of %s", path,
-                       t->name, t->bytes, mf_weight_describe(shape, sizeof(shape), t->dtype, t->ndim, t->dim));
+        return mf_fail(context, MFRGN_ERROR_ARGUMENT, "%s: tensor \"%s\": %zu bytes are not those of %s", path, t->name,
+                       t->bytes, mf_weight_describe(shape, sizeof(shape), t->dtype, t->ndim, t->dim));
     return MFRGN_OK;
 }
 
@@ -82,8 +82,8 @@ mfrgn_status mf_writer_check(mfrgn_context *context, const char *path, const mf_
     return check_unique(context, path, what);
 }
 
-mfrgn_status mf_writer_stream(mfrgn_context *context, const char *path, const mf_weights_out *what,
-                              mf_tensor_sink sink, void *user) {
+mfrgn_status mf_writer_stream(mfrgn_context *context, const char *path, const mf_weights_out *what, mf_tensor_sink sink,
+                              void *user) {
     size_t largest = 0, total = 0, done = 0;
     for (size_t i = 0; i < what->count; i++) {
         largest = what->tensor[i].bytes > largest ? what->tensor[i].bytes : largest;

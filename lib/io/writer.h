@@ -23,7 +23,7 @@ mfrgn_status mf_writer_check(mfrgn_context *context, const char *path, const mf_
 
 typedef mfrgn_status (*mf_tensor_sink)(void *user, size_t index, const void *data);
 /* Takes every tensor from its source to `sink`, telling the progress in bytes. */
-mfrgn_status mf_writer_stream(mfrgn_context *context, const char *path, const mf_weights_out *what,
-                              mf_tensor_sink sink, void *user);
+mfrgn_status mf_writer_stream(mfrgn_context *context, const char *path, const mf_weights_out *what, mf_tensor_sink sink,
+                              void *user);
 
 #endif

@@ -33,7 +33,7 @@ static mfrgn_status find_end(const mf_reader *r, size_t *at) {
 }
 
 static mfrgn_status read_end(const mf_reader *r, directory *d) {
-    size_t at;
+    size_t at = 0;
     MF_TRY(find_end(r, &at));
     const unsigned char *end = r->data + at;
     *d = (directory){mf_le32(end + 16), mf_le32(end + 12), mf_le16(end + 10),
@@ -45,7 +45,8 @@ static mfrgn_status read_end(const mf_reader *r, directory *d) {
             return mf_reader_fail(r, MFRGN_ERROR_FORMAT, "byte %zu: the zip64 locator points to no end record",
                                   at - LOCATOR_SIZE);
         const unsigned char *p = r->data + end64;
-        *d = (directory){mf_le64(p + 48), mf_le64(p + 40), mf_le64(p + 32), (uint64_t)mf_le32(p + 16) | mf_le32(p + 20)};
+        *d =
+            (directory){mf_le64(p + 48), mf_le64(p + 40), mf_le64(p + 32), (uint64_t)mf_le32(p + 16) | mf_le32(p + 20)};
     }
     if (d->disks)
         return mf_reader_fail(r, MFRGN_ERROR_UNSUPPORTED, "is one part of a zip archive in several");
@@ -93,8 +94,13 @@ static mfrgn_status read_entry(const mf_reader *r, size_t *at, size_t end, mf_zi
     size_t name = mf_le16(p + 28), extra = mf_le16(p + 30), comment = mf_le16(p + 32);
     if (name + extra + comment > end - *at - CENTRAL_SIZE)
         return mf_reader_fail(r, MFRGN_ERROR_FORMAT, "byte %zu: an entry reaches past the zip directory", *at);
-    *e = (mf_zip_entry){(const char *)p + CENTRAL_SIZE, name, mf_le32(p + 24), mf_le32(p + 20), mf_le32(p + 42),
-                        mf_le16(p + 10), mf_le16(p + 8)};
+    *e = (mf_zip_entry){(const char *)p + CENTRAL_SIZE,
+                        name,
+                        mf_le32(p + 24),
+                        mf_le32(p + 20),
+                        mf_le32(p + 42),
+                        mf_le16(p + 10),
+                        mf_le16(p + 8)};
     if (!read_extra64(p + CENTRAL_SIZE + name, extra, e))
         return mf_reader_fail(r, MFRGN_ERROR_FORMAT, "byte %zu: a damaged zip64 field", *at + CENTRAL_SIZE + name);
     *at += CENTRAL_SIZE + name + extra + comment;
@@ -156,7 +162,8 @@ mfrgn_status mf_zip_data(const mf_reader *r, const mf_zip *zip, const mf_zip_ent
     if (e->method != 0)
         return mf_reader_fail(r, MFRGN_ERROR_UNSUPPORTED,
                               "zip entry \"%.*s\" is compressed (method %d): only stored entries, as torch.save writes "
-                              "them, can be read", show, e->name, e->method);
+                              "them, can be read",
+                              show, e->name, e->method);
     if (e->size != e->packed)
         return mf_reader_fail(r, MFRGN_ERROR_FORMAT, "zip entry \"%.*s\" is stored but has two sizes, %llu and %llu",
                               show, e->name, (unsigned long long)e->size, (unsigned long long)e->packed);

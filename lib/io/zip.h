@@ -25,8 +25,8 @@ typedef struct mf_zip {
 mfrgn_status mf_zip_open(const mf_reader *r, mf_arena *arena, mf_zip *zip);
 const mf_zip_entry *mf_zip_find(const mf_zip *zip, const char *name, size_t name_size); /* NULL: none */
 /* Where an entry's bytes lie in the file; a compressed or encrypted one is MFRGN_ERROR_UNSUPPORTED. */
-mfrgn_status mf_zip_data(const mf_reader *r, const mf_zip *zip, const mf_zip_entry *entry,
-                         const unsigned char **data, size_t *bytes);
+mfrgn_status mf_zip_data(const mf_reader *r, const mf_zip *zip, const mf_zip_entry *entry, const unsigned char **data,
+                         size_t *bytes);
 
 /* lib/io/zip_out.c: writes entries whose data begin at multiples of 64, so that they can be mapped and used. */
 typedef struct mf_zip_out {
@@ -38,7 +38,7 @@ typedef struct mf_zip_out {
 
 void mf_zip_out_begin(mf_zip_out *zip, mfrgn_context *context, mf_out *out);
 mfrgn_status mf_zip_out_add(mf_zip_out *zip, const char *name, const void *data, size_t bytes);
-mfrgn_status mf_zip_out_end(mf_zip_out *zip);  /* writes the central directory */
+mfrgn_status mf_zip_out_end(mf_zip_out *zip); /* writes the central directory */
 void mf_zip_out_free(mf_zip_out *zip);
 
 #endif

@@ -39,9 +39,8 @@ static double graph_flops(const mf_graph *g) {
 static mfrgn_status declare_parameters(mfrgn_model *model) {
     for (int view = 1; view >= 0; view--) {
         model->parameters.context = model->context;
-        mf_graph *g = mf_network_build(model->context, model->config, &model->parameters, (mfrgn_view)view, 1);
-        if (!g)
-            return MFRGN_ERROR_INTERNAL;
+        mf_graph *g;
+        MF_TRY(mf_network_build(model->context, model->config, &model->parameters, (mfrgn_view)view, 1, &g));
         model->flops[view] = graph_flops(g);
         mf_graph_free(g);
     }

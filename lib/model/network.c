@@ -59,7 +59,7 @@ static mf_value build_local(mf_net *net, int source, const mf_value s[4], const 
     mf_value all = last - first > 1 ? mf_concat(net->g, f + first, last - first, 2) : f[first];
     mf_layer l = mf_net_layer(net, MF_SHAPE(mf_config_int(net->config, MFRGN_CONFIG_DIM_L), values), 1,
                               "proj_local%s", net->view.suffix);
-    return tapped(net, mf_matmul(net->g, all, l.weight, l.bias, 0, 1), "f_local");
+    return mf_matmul(net->g, tapped(net, all, "f_local"), l.weight, l.bias, 0, 1);
 }
 
 static mf_value build_mfrgn(mf_net *net, mf_value image) {
@@ -93,13 +93,11 @@ static mf_value build_mfrgn(mf_net *net, mf_value image) {
     return parts > 1 ? mf_concat(net->g, part, parts, 2) : part[0];
 }
 
-mf_graph *mf_network_build(mfrgn_context *context, const mfrgn_config *config, mf_parameters *parameters,
-                           mfrgn_view view, int64_t batch) {
+mfrgn_status mf_network_build(mfrgn_context *context, const mfrgn_config *config, mf_parameters *parameters,
+                              mfrgn_view view, int64_t batch, mf_graph **graph) {
     mf_graph *g = mf_graph_create(context);
-    if (!g) {
-        mf_fail_memory(context, sizeof(*g), "a graph");
-        return NULL;
-    }
+    if (!g)
+        return mf_fail_memory(context, sizeof(*g), "a graph");
     mf_net net = {.g = g, .config = config, .parameters = parameters, .batch = batch};
     mf_config_view(config, view, &net.view);
     /* Learnt with the loss; no descriptor depends on it.  Declared first, as in the state dict. */
@@ -110,9 +108,10 @@ mf_graph *mf_network_build(mfrgn_context *context, const mfrgn_config *config, m
     d = mf_reshape(g, tapped(&net, d, "desc_unnormalised"), 2,
                    (int64_t[]){batch, mf_config_descriptor_size(config)});
     g->output = tapped(&net, mf_l2norm(g, d, 1e-12), "descriptor");
-    if (g->status != MFRGN_OK) {
+    mfrgn_status status = g->status;
+    if (status != MFRGN_OK)
         mf_graph_free(g);
-        return NULL;
-    }
-    return g;
+    else
+        *graph = g;
+    return status;
 }

@@ -94,8 +94,8 @@ mf_value mf_build_global(mf_net *net, mf_value tokens);
 /* a map S_i, its prompt's tokens P_i -> f_i [N, 1, C_i] */
 mf_value mf_build_gpab(mf_net *net, int scale, mf_value map, mf_value prompt);
 
-/* The whole, for one view and batch; input "image", output "descriptor". NULL: the context's error says why. */
-mf_graph *mf_network_build(mfrgn_context *context, const mfrgn_config *config, mf_parameters *parameters,
-                           mfrgn_view view, int64_t batch);
+/* The whole, for one view and batch; input "image", output "descriptor". */
+mfrgn_status mf_network_build(mfrgn_context *context, const mfrgn_config *config, mf_parameters *parameters,
+                              mfrgn_view view, int64_t batch, mf_graph **graph);
 
 #endif

@@ -188,7 +188,7 @@ static int is_view(const mf_graph *g, const mf_plan *memory, const mf_node *n) {
     return 1;
 }
 
-static mfrgn_status prepare_kernels(mfrgn_session *s, mf_view_plan *plan, mf_kernel_info *info, size_t *scratch) {
+static mfrgn_status prepare_kernels(mfrgn_session *s, mf_view_plan *plan, mf_kernel_info *info, mf_need *need) {
     const mf_backend *table = s->backend->table;
     for (size_t i = 0; i < plan->step_count; i++) {
         mf_op op;
@@ -198,7 +198,7 @@ static mfrgn_status prepare_kernels(mfrgn_session *s, mf_view_plan *plan, mf_ker
         mfrgn_status status = (mfrgn_status)table->prepare(s->stream, &op, &plan->step[i].kernel, &info[i]);
         if (status != MFRGN_OK)
             return mf_fail_in(s->context, status, "backend %s, %s", s->backend->name, mf_op_name(op.kind));
-        scratch[i] = info[i].scratch_bytes;
+        need[i] = (mf_need){info[i].scratch_bytes, info[i].residual_in_place};
     }
     return MFRGN_OK;
 }
@@ -224,9 +224,9 @@ static mfrgn_status grow_arena(mfrgn_session *s, size_t bytes) {
     return MFRGN_OK;
 }
 
-static mfrgn_status plan_steps(mfrgn_session *s, mf_view_plan *plan, mf_kernel_info *info, size_t *scratch) {
-    MF_TRY(prepare_kernels(s, plan, info, scratch));
-    MF_TRY(mf_plan_create(plan->graph, s->compute, scratch, &plan->memory));
+static mfrgn_status plan_steps(mfrgn_session *s, mf_view_plan *plan, mf_kernel_info *info, mf_need *need) {
+    MF_TRY(prepare_kernels(s, plan, info, need));
+    MF_TRY(mf_plan_create(plan->graph, s->compute, need, &plan->memory));
     for (size_t i = 0; i < plan->step_count; i++) {
         const mf_node *n = &plan->graph->node[i];
         mf_step *step = &plan->step[i];
@@ -244,24 +244,23 @@ static mfrgn_status plan_steps(mfrgn_session *s, mf_view_plan *plan, mf_kernel_i
 }
 
 static mfrgn_status plan_graph(mfrgn_session *s, mfrgn_view view, mf_view_plan *plan) {
-    plan->graph = mf_network_build(s->context, s->model->config, &s->model->parameters, view, s->batch);
-    if (!plan->graph)
-        return MFRGN_ERROR_INTERNAL;
+    MF_TRY(mf_network_build(s->context, s->model->config, &s->model->parameters, view, s->batch, &plan->graph));
     plan->graph->keep_taps = s->keep_taps;
     assign_types(s, plan->graph);
-    MF_TRY(mf_graph_optimise(plan->graph, &(mf_target){supports, s}));
+    if (!s->no_passes)
+        MF_TRY(mf_graph_optimise(plan->graph, &(mf_target){supports, s}));
     size_t n = plan->step_count = plan->graph->node_count;
     plan->step = mf_calloc(s->context, n, sizeof(*plan->step));
     plan->packed = mf_calloc(s->context, n * MF_MAX_INPUTS, sizeof(*plan->packed));
     mf_kernel_info *info = mf_calloc(s->context, n, sizeof(*info));
-    size_t *scratch = mf_calloc(s->context, n, sizeof(*scratch));
+    mf_need *need = mf_calloc(s->context, n, sizeof(*need));
     mfrgn_status status = MFRGN_ERROR_MEMORY;
-    if (!plan->step || !plan->packed || !info || !scratch)
+    if (!plan->step || !plan->packed || !info || !need)
         mf_fail_memory(s->context, n * sizeof(*info), "a plan");
     else
-        status = plan_steps(s, plan, info, scratch);
+        status = plan_steps(s, plan, info, need);
     mf_free(s->context, info);
-    mf_free(s->context, scratch);
+    mf_free(s->context, need);
     return status;
 }
 

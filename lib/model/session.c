@@ -131,9 +131,8 @@ mfrgn_status mfrgn_model_print_graph(const mfrgn_model *model, mfrgn_view view, 
         return mf_graph_print(session->view[view].graph, format, write, user);
     }
     mf_parameters *table = (mf_parameters *)(uintptr_t)&model->parameters; /* complete: nothing is declared */
-    mf_graph *g = mf_network_build(model->context, model->config, table, view, 1);
-    if (!g)
-        return MFRGN_ERROR_INTERNAL;
+    mf_graph *g;
+    MF_TRY(mf_network_build(model->context, model->config, table, view, 1, &g));
     mfrgn_status status = mf_graph_print(g, format, write, user);
     mf_graph_free(g);
     return status;

@@ -38,7 +38,7 @@ struct mfrgn_session {
     size_t arena_bytes;
     void *image_scratch;
     size_t image_scratch_bytes;
-    int keep_taps; /* for tests: set before a view is planned */
+    int keep_taps, no_passes; /* for tests: set before a view is planned */
 };
 
 /* lib/model/prepare.c */

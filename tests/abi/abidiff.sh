@@ -22,7 +22,9 @@ readelf -Ws "$library" | grep -q __asan_init && {
     exit 77
 }
 dump() {
-    abidw --headers-dir "$include" --drop-private-types --no-corpus-path --no-comp-dir-path --no-show-locs "$library"
+    abidw --headers-dir "$include" --drop-private-types --exported-interfaces-only --drop-undefined-syms \
+        --no-corpus-path --no-comp-dir-path --no-show-locs --no-elf-needed --no-architecture --type-id-style hash \
+        "$library"
 }
 if [ "${3-}" = --update ]; then
     dump >"$expected"

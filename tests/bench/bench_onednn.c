@@ -2,9 +2,10 @@
  *
  *   bench_onednn [-t threads] [-s seconds a shape] [-i isa] [-p] [-c] [section ..]
  *
- * Sections: create gemm batch head conv dw.  Both kernels run on the same OpenMP threads of one stream, in turns; the
- * figure is the fastest run of each.  -i: the instruction set of the common kernels (avx512, avx2, portable); oneDNN's:
- * DNNL_MAX_CPU_ISA=AVX2.  -p: processor time, for one thread on a machine that is busy.  -c compares both with `ref`.
+ * Sections: create gemm batch narrow head conv dw.  Both kernels run on the same OpenMP threads of one stream, in
+ * turns; the figure is the fastest run of each.  -i: the instruction set of the common kernels (avx512, avx2,
+ * portable); oneDNN's: DNNL_MAX_CPU_ISA=AVX2.  -p: processor time, for one thread on a machine that is busy.  -c
+ * compares both with `ref`.
  */
 #include <stdarg.h>
 #include <stdio.h>
@@ -276,10 +277,10 @@ static void report(const char *name, const mf_op *op) {
         free(plain[i]);
 }
 
-static void gemm(int batch) {
+static void gemm(int batch, int width) {
     char name[64];
     for (int stage = 0; stage < 4; stage++) {
-        int64_t m = (int64_t)batch * (4096 >> (2 * stage)), c = 128 << stage;
+        int64_t m = (int64_t)batch * (4096 >> (2 * stage)), c = (int64_t)width << stage;
         mf_op up = product(m, c, 4 * c, MF_ACT_GELU, 0), down = product(m, 4 * c, c, MF_ACT_NONE, 1);
         snprintf(name, sizeof(name), "%lld x %lld -> %lld GELU", (long long)m, (long long)c, (long long)(4 * c));
         report(name, &up);
@@ -424,9 +425,9 @@ static void create(void) {
 }
 
 int main(int argc, char **argv) {
-    static const char *const sections[] = {"create", "gemm", "batch", "head", "conv", "dw"};
+    static const char *const sections[] = {"create", "gemm", "batch", "narrow", "head", "conv", "dw"};
     const char *isa = NULL;
-    int threads = 2, wanted[6] = {0}, any = 0;
+    int threads = 2, wanted[7] = {0}, any = 0;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "-t") == 0 && i + 1 < argc)
             threads = atoi(argv[++i]);
@@ -438,7 +439,7 @@ int main(int argc, char **argv) {
             clock_used = CLOCK_THREAD_CPUTIME_ID;
         else if (strcmp(argv[i], "-c") == 0)
             compare_with_ref = 1;
-        for (int j = 0; j < 6; j++)
+        for (int j = 0; j < 7; j++)
             if (strcmp(argv[i], sections[j]) == 0)
                 any = wanted[j] = 1;
     }
@@ -455,17 +456,17 @@ int main(int argc, char **argv) {
     printf("%s; common kernels %s; %d threads; opened in %.2f ms\n", table->describe(device),
            mf_cpu_isa_name(&stream->cpu), threads, (now() - start) * 1e3);
     table->stream_begin(stream);
-    for (int j = 0; j < 6; j++) {
+    for (int j = 0; j < 7; j++) {
         if (any && !wanted[j])
             continue;
         printf("-- %s\n", sections[j]);
         if (j == 0)
             create();
-        else if (j == 1 || j == 2)
-            gemm(j == 1 ? 1 : 8);
-        else if (j == 3)
-            head();
+        else if (j < 4)
+            gemm(j == 2 ? 8 : 1, j == 3 ? 96 : 128);
         else if (j == 4)
+            head();
+        else if (j == 5)
             convs();
         else
             dw(1), dw(8);

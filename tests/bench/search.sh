@@ -10,6 +10,6 @@ here=$(dirname "$(realpath "$0")")
     echo "no python3-faiss: apt-get install python3-faiss" >&2
     exit 77
 }
-ninja -C "$build" tests/bench_search >/dev/null
+ninja -C "$build" tests/bench/bench_search >/dev/null
 MFRGN_BACKEND_PATH=${MFRGN_BACKEND_PATH:-$build/backends} exec /usr/bin/python3 "$here/search_faiss.py" \
-    "$build/tests/bench_search" "$@"
+    "$build/tests/bench/bench_search" "$@"

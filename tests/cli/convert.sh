@@ -29,6 +29,13 @@ cp one.safetensors self.safetensors
 expect 0 convert self.safetensors self.safetensors
 cmp one.safetensors self.safetensors || check_failed "a model changed on its way onto itself"
 
+# shellcheck disable=SC2086
+expect 0 convert --untrained $tiny random.safetensors
+cmp one.safetensors random.safetensors || check_failed "random weights of the same seed differ"
+# shellcheck disable=SC2086
+expect 0 convert --untrained $tiny --seed 2 random.safetensors
+cmp -s one.safetensors random.safetensors && check_failed "another seed gives the same weights"
+
 expect 1 convert missing.safetensors out.pth
 complains 'missing.safetensors'
 head -c 100000 one.safetensors >short.safetensors

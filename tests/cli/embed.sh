@@ -38,8 +38,8 @@ run="--model model.safetensors --backend $backend"
     is "$(wc -l <all.txt)" 7 "lines of the list"
     is "$(head -c 127 all.npy | tail -c +11 | sed 's/ *$//')" \
         "{'descr': '<f4', 'fortran_order': False, 'shape': (7, 2048), }" "header of the .npy file"
-    json all.json '__import__("struct").unpack("<2048f", open("all.npy", "rb").read()[128:128 + 8192]) ==
-        tuple(__import__("array").array("f", d[0]["descriptor"]))'
+    json all.json '__import__("struct").unpack("<2048f", open("all.npy", "rb").read()[128:128 + 8192]) == tuple(
+        __import__("array").array("f", d[0]["descriptor"]))'
 
     # what cannot be read
     echo "not a picture" >broken.jpg

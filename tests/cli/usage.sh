@@ -56,6 +56,9 @@ complains "ground or aerial, not 'sideways'"
 expect 2 convert
 complains 'two files are needed'
 expect 2 convert one
+expect 2 convert --untrained
+complains 'one file is needed'
+expect 2 convert --set a=1 in.pth out.pth
 expect 2 convert a b c
 expect 2 convert in.pth out.onnx
 complains 'must end in .safetensors'

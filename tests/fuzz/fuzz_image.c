@@ -38,13 +38,36 @@ static const struct {
     const unsigned char *data;
     size_t size;
 } seeds[] = {
-#define SEED(name) {name, sizeof(name)}
-    SEED(jpeg_exif),      SEED(jpeg_exif_big), SEED(jpeg_420),           SEED(jpeg_progressive),    SEED(jpeg_gray),
-    SEED(jpeg_cmyk),      SEED(jpeg_restart),  SEED(png_rgb8),           SEED(png_rgb8_interlaced), SEED(png_rgb16),
-    SEED(png_rgba8),      SEED(png_gray8),     SEED(png_gray1),          SEED(png_gray4_interlaced), SEED(png_graya8),
-    SEED(png_graya16),    SEED(png_palette4),  SEED(png_palette8_interlaced), SEED(png_palette_past_end), SEED(png_exif6),
-    SEED(bmp_rgb),        SEED(bmp_palette),   SEED(tga_rgb),            SEED(tga_rgb_rle),         SEED(tga_palette),
-    SEED(gif_palette),    SEED(ppm_rgb),       SEED(png_rgba16_interlaced),
+#define SEED(name)                                                                                                     \
+    { name, sizeof(name) }
+    SEED(jpeg_exif),
+    SEED(jpeg_exif_big),
+    SEED(jpeg_420),
+    SEED(jpeg_progressive),
+    SEED(jpeg_gray),
+    SEED(jpeg_cmyk),
+    SEED(jpeg_restart),
+    SEED(png_rgb8),
+    SEED(png_rgb8_interlaced),
+    SEED(png_rgb16),
+    SEED(png_rgba8),
+    SEED(png_gray8),
+    SEED(png_gray1),
+    SEED(png_gray4_interlaced),
+    SEED(png_graya8),
+    SEED(png_graya16),
+    SEED(png_palette4),
+    SEED(png_palette8_interlaced),
+    SEED(png_palette_past_end),
+    SEED(png_exif6),
+    SEED(bmp_rgb),
+    SEED(bmp_palette),
+    SEED(tga_rgb),
+    SEED(tga_rgb_rle),
+    SEED(tga_palette),
+    SEED(gif_palette),
+    SEED(ppm_rgb),
+    SEED(png_rgba16_interlaced),
 };
 
 static uint64_t state = 1;
@@ -80,8 +103,9 @@ int main(int argc, char **argv) {
             unsigned char *copy = malloc(size);
             memcpy(copy, seeds[s].data, size);
             for (size_t n = 1 + draw(8); n > 0; n--)
-                copy[draw(n % 2 ? size : size < 64 ? size : 64)] =
-                    (unsigned char)(draw(3) ? draw(256) : (size_t)(draw(2) ? 0 : 255));
+                copy[draw(n % 2       ? size
+                          : size < 64 ? size
+                                      : 64)] = (unsigned char)(draw(3) ? draw(256) : (size_t)(draw(2) ? 0 : 255));
             if (draw(8) == 0)
                 size = 1 + draw(size);
             if (copy[0] == 0x89 && draw(8))

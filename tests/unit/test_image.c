@@ -138,7 +138,9 @@ static void *in_format(const mfrgn_bitmap *from, mfrgn_pixel format, int gap, in
                            memory + (up ? (from->height - 1) * stride : 0),
                            from->width,
                            from->height,
-                           up ? -stride : gap ? stride : 0,
+                           up    ? -stride
+                           : gap ? stride
+                                 : 0,
                            format};
     return memory;
 }
@@ -176,7 +178,8 @@ START_TEST(every_format_gives_the_same) {
             void *memory = in_format(source, (mfrgn_pixel)format, way & 1 ? 5 : 0, way & 2, &image);
             float *out = prepare(&image, nh, nw);
             for (int i = 0; i < n; i++) {
-                /* f32 is not rounded: half a grey level, and the 11-bit weights of the linear filter, may lie between */
+                /* f32 is not rounded: half a grey level, and the 11-bit weights of the linear filter, may lie between
+                 */
                 float e = expected[format == MFRGN_PIXEL_GRAY8 ? i / 3 * 3 : i];
                 if (format == MFRGN_PIXEL_GRAY8)
                     e = ((e * mf_image_std[0] + mf_image_mean[0]) - mf_image_mean[i % 3]) / mf_image_std[i % 3];
@@ -224,7 +227,8 @@ START_TEST(rounding_is_opencvs) {
 END_TEST
 
 START_TEST(f32_out_of_range_to_a_bitmap) {
-    float pixels[5 * 3] = {-1, 300, NAN, INFINITY, -INFINITY, 254.5f, 255.4f, 0.5f, 1.5f, 1e30f, -1e30f, 0.49f, 7, 8, 9};
+    float pixels[5 * 3] = {-1,   300,   NAN,    INFINITY, -INFINITY, 254.5f, 255.4f, 0.5f,
+                           1.5f, 1e30f, -1e30f, 0.49f,    7,         8,      9};
     const unsigned char expected[] = {0, 255, 0, 255, 0, 254, 255, 0, 2, 255, 0, 0, 7, 8, 9};
     mfrgn_image image = {sizeof(image), pixels, 5, 1, 0, MFRGN_PIXEL_RGB_F32};
     mfrgn_bitmap *bitmap;
@@ -256,9 +260,13 @@ START_TEST(crop_is_a_view) {
         mfrgn_bitmap_free(whole);
         free(memory);
     }
-    static const int bad[][4] = {{-1, 0, 1, 1}, {0, -1, 1, 1}, {0, 0, 0, 1},          {0, 0, 1, 0},      {0, 0, 61, 1},
-                                 {0, 0, 1, 41}, {60, 0, 1, 1}, {1, 1, 2147483647, 1}, {59, 39, 2, 1},    {59, 39, 1, 2},
-                                 {0, 0, -5, 1}, {0, 40, 1, 1}, {2147483647, 0, 1, 1}, {-2147483647 - 1, 0, 1, 1}};
+    static const int bad[][4] = {{-1, 0, 1, 1},         {0, -1, 1, 1},
+                                 {0, 0, 0, 1},          {0, 0, 1, 0},
+                                 {0, 0, 61, 1},         {0, 0, 1, 41},
+                                 {60, 0, 1, 1},         {1, 1, 2147483647, 1},
+                                 {59, 39, 2, 1},        {59, 39, 1, 2},
+                                 {0, 0, -5, 1},         {0, 40, 1, 1},
+                                 {2147483647, 0, 1, 1}, {-2147483647 - 1, 0, 1, 1}};
     mfrgn_bitmap_image(source, &image);
     crop = image;
     for (size_t i = 0; i < MF_COUNT(bad); i++)

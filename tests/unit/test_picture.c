@@ -71,7 +71,8 @@ static const struct {
     size_t size;
     int shows;
 } lossless[] = {
-#define ROW(name, shows) {#name, name, sizeof(name), shows}
+#define ROW(name, shows)                                                                                               \
+    { #name, name, sizeof(name), shows }
     ROW(png_rgb8, SHOWS_RGB),
     ROW(png_rgb8_interlaced, SHOWS_RGB),
     ROW(png_rgb16, SHOWS_RGB),
@@ -213,7 +214,8 @@ static size_t find_orientation(const unsigned char *data, size_t size, int big) 
 
 START_TEST(orientations) {
     /* The corners as they are to be seen: top left, top right, bottom left, bottom right.  TIFF 6, Orientation. */
-    static const char *const seen[10] = {"0123", "0123", "1032", "3210", "2301", "0213", "2031", "3120", "1302", "0123"};
+    static const char *const seen[10] = {"0123", "0123", "1032", "3210", "2301",
+                                         "0213", "2031", "3120", "1302", "0123"};
     unsigned char little[sizeof(jpeg_exif)], big[sizeof(jpeg_exif_big)];
     memcpy(little, jpeg_exif, sizeof(little));
     memcpy(big, jpeg_exif_big, sizeof(big));
@@ -226,7 +228,8 @@ START_TEST(orientations) {
 END_TEST
 
 START_TEST(bad_exif) {
-    static const unsigned char good[] = {'I', 'I', 42, 0, 8, 0, 0, 0, 1, 0, 0x12, 1, 3, 0, 1, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0};
+    static const unsigned char good[] = {'I', 'I', 42, 0, 8, 0, 0, 0, 1, 0, 0x12, 1, 3,
+                                         0,   1,   0,  0, 0, 6, 0, 0, 0, 0, 0,    0, 0};
     unsigned char bad[sizeof(good)];
     ck_assert_int_eq(mf_exif_orientation(good, sizeof(good)), 6);
     for (size_t n = 0; n < sizeof(good) - 4; n++) { /* exact blocks, for the sanitizer */
@@ -253,11 +256,23 @@ static const struct {
     const unsigned char *data;
     size_t size;
 } files[] = {
-#define FILE_ROW(name) {#name, name, sizeof(name)}
-    FILE_ROW(jpeg_exif),       FILE_ROW(jpeg_420),    FILE_ROW(jpeg_progressive), FILE_ROW(jpeg_cmyk),
-    FILE_ROW(jpeg_restart),    FILE_ROW(png_rgb8),    FILE_ROW(png_rgba16_interlaced), FILE_ROW(png_palette4),
-    FILE_ROW(png_exif6),       FILE_ROW(bmp_rgb),     FILE_ROW(bmp_palette),      FILE_ROW(tga_rgb_rle),
-    FILE_ROW(tga_palette),     FILE_ROW(gif_palette), FILE_ROW(ppm_rgb),
+#define FILE_ROW(name)                                                                                                 \
+    { #name, name, sizeof(name) }
+    FILE_ROW(jpeg_exif),
+    FILE_ROW(jpeg_420),
+    FILE_ROW(jpeg_progressive),
+    FILE_ROW(jpeg_cmyk),
+    FILE_ROW(jpeg_restart),
+    FILE_ROW(png_rgb8),
+    FILE_ROW(png_rgba16_interlaced),
+    FILE_ROW(png_palette4),
+    FILE_ROW(png_exif6),
+    FILE_ROW(bmp_rgb),
+    FILE_ROW(bmp_palette),
+    FILE_ROW(tga_rgb_rle),
+    FILE_ROW(tga_palette),
+    FILE_ROW(gif_palette),
+    FILE_ROW(ppm_rgb),
 };
 
 START_TEST(cut_anywhere) {
@@ -368,6 +383,16 @@ START_TEST(hostile_sizes) {
 }
 END_TEST
 
+START_TEST(png_chunk_that_is_not_known) {
+    unsigned char copy[sizeof(png_exif6)];
+    memcpy(copy, png_exif6, sizeof(copy));
+    ck_assert_mem_eq(copy + 37, "eXIf", 4);
+    copy[37] = 'E'; /* a capital: a reader must know it */
+    put32(copy + 41 + copy[36], crc(copy + 37, 4 + (size_t)copy[36]));
+    refuse(copy, sizeof(copy), "a chunk that PNG does not have");
+}
+END_TEST
+
 START_TEST(no_memory) {
     for (int left = 0; left < 8; left++) {
         mfrgn_bitmap *bitmap = NULL;
@@ -433,6 +458,7 @@ int main(void) {
     tcase_add_loop_test(t, cut_anywhere, 0, MF_COUNT(files));
     tcase_add_loop_test(t, flipped_bits, 0, MF_COUNT(files));
     tcase_add_test(t, hostile_sizes);
+    tcase_add_test(t, png_chunk_that_is_not_known);
     tcase_add_test(t, no_memory);
     tcase_add_test(t, files_on_disk);
     suite_add_tcase(s, t);
