@@ -115,6 +115,8 @@ typedef struct mfrgn_index_info {
     int exact;              /**< 0: descriptors are stored in 16 or 8 bits alone */
     const char *model;      /**< name and hash of the model, valid while the index is open */
     const char *preparation; /**< name and hash of the pre-processing of aerial pictures */
+    const char *processing;  /**< of pictures before that ("polar 112x616"), or "" */
+    size_t first, last, total; /**< of the tiles of the build, those from first to before last: a shard's part */
     int calibrated;
     size_t bytes;           /**< of the file */
 } mfrgn_index_info;
