@@ -49,33 +49,6 @@ void mf_mercator_footprint(double x, double y, double size_x, double size_y, dou
               mf_geo_meridian(mf_mercator_point(x, y + size_y / 2).latitude);
 }
 
-/* Vincenty's inverse formula; between points that are nearly antipodes, where it does not converge, half a meridian. */
-double mf_geo_distance(mf_point a, mf_point b) {
-    double f = flattening, polar = equator * (1 - f);
-    double u1 = atan((1 - f) * tan(radians(a.latitude))), u2 = atan((1 - f) * tan(radians(b.latitude)));
-    double l = radians(remainder(b.longitude - a.longitude, 360)), lambda = l;
-    for (int i = 0; i < 200; i++) {
-        double sl = sin(lambda), cl = cos(lambda);
-        double x = cos(u2) * sl, y = cos(u1) * sin(u2) - sin(u1) * cos(u2) * cl;
-        double ss = sqrt(x * x + y * y), cs = sin(u1) * sin(u2) + cos(u1) * cos(u2) * cl, sigma = atan2(ss, cs);
-        if (ss == 0)
-            return 0;
-        double sa = cos(u1) * cos(u2) * sl / ss, c2a = 1 - sa * sa;
-        double c2m = c2a > 1e-15 ? cs - 2 * sin(u1) * sin(u2) / c2a : 0;
-        double c = f / 16 * c2a * (4 + f * (4 - 3 * c2a)), before = lambda;
-        lambda = l + (1 - c) * f * sa * (sigma + c * ss * (c2m + c * cs * (2 * c2m * c2m - 1)));
-        if (fabs(lambda - before) > 1e-13)
-            continue;
-        double k = c2a * (equator * equator - polar * polar) / (polar * polar);
-        double p = 1 + k / 16384 * (4096 + k * (-768 + k * (320 - 175 * k)));
-        double q = k / 1024 * (256 + k * (-128 + k * (74 - 47 * k)));
-        double d =
-            q * ss * (c2m + q / 4 * (cs * (2 * c2m * c2m - 1) - q / 6 * c2m * (4 * ss * ss - 3) * (4 * c2m * c2m - 3)));
-        return polar * p * (sigma - d);
-    }
-    return 2 * mf_geo_meridian(90);
-}
-
 mf_point mf_geo_utm(int zone, int south, double easting, double northing) {
     double n = flattening / (2 - flattening), n2 = n * n, n3 = n2 * n, n4 = n2 * n2;
     double a = equator / (1 + n) * (1 + n2 / 4 + n4 / 64), k = 0.9996;

@@ -1,4 +1,5 @@
-/* Geometry of the WGS84 ellipsoid as far as tiles and data sets need it.  Angles in degrees, lengths in metres. */
+/* Geometry of the WGS84 ellipsoid as far as tiles and data sets need it; distances are
+ * mfrgn_distance_m().  Angles in degrees, lengths in metres. */
 #ifndef MFRGN_DATA_GEO_H
 #define MFRGN_DATA_GEO_H
 
@@ -13,7 +14,6 @@ double mf_geo_meridian(double latitude);
 /* The point `east` and `north` metres away, for distances of some km: the latitude moves along the meridian, then the
  * longitude along the new parallel. */
 mf_point mf_geo_move(mf_point from, double east, double north);
-double mf_geo_distance(mf_point a, mf_point b);
 
 /* Web Mercator (EPSG:3857) on the unit square: x to the east from the 180th meridian, y to the south. */
 mf_point mf_mercator_point(double x, double y);

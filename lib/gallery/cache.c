@@ -7,35 +7,10 @@ static uint64_t hash_text(const char *text, uint64_t seed) {
     return mf_hash(text, strlen(text) + 1, seed);
 }
 
-mfrgn_status mf_model_key(const mfrgn_model *model, uint64_t *key) {
-    uint64_t h = hash_text("mfrgn descriptors 1", 0);
-    for (int k = 0; k < MFRGN_CONFIG_KEY_COUNT; k++) {
-        const char *value = mfrgn_config_get(mfrgn_model_config(model), (mfrgn_config_key)k);
-        h = hash_text(value ? value : "", h);
-    }
-    for (size_t i = 0; i < mfrgn_model_tensor_count(model); i++) {
-        mfrgn_tensor_info info = {.struct_size = sizeof(info)};
-        MF_TRY(mfrgn_model_tensor_get_info(model, i, &info));
-        size_t count = 1;
-        for (int d = 0; d < info.dims; d++)
-            count *= info.shape[d];
-        float *values = mf_alloc(model->context, count * sizeof(*values));
-        if (!values)
-            return mf_fail_memory(model->context, count * sizeof(*values), "a tensor");
-        mfrgn_status status = mfrgn_model_tensor_read(model, i, values, count);
-        h = hash_text(info.name, h);
-        if (status == MFRGN_OK)
-            h = mf_hash(values, count * sizeof(*values), h);
-        mf_free(model->context, values);
-        MF_TRY(status);
-    }
-    *key = h;
-    return MFRGN_OK;
-}
-
 static uint64_t set_key(const mfrgn_session *s, uint64_t h, const mf_sample_set *set) {
     int numbers[] = {(int)set->view, (int)s->compute, s->precrop && set->view == MFRGN_VIEW_GROUND};
     h = mf_hash(numbers, sizeof(numbers), h);
+    h = hash_text(mfrgn_version_string(), h);
     h = hash_text(s->backend->name, h);
     h = hash_text(s->backend->table->describe(s->backend->device), h);
     for (size_t i = 0; i < set->count; i++) {

@@ -7,10 +7,7 @@
 #include "io/npy.h"
 #include "model/session.h"
 
-/* Of the configuration and of every value of the weights. */
-mfrgn_status mf_model_key(const mfrgn_model *model, uint64_t *key);
-
-/* The path of a set's file, to be freed.  `model` is mf_model_key()'s.  Makes the folder if it is not there. */
+/* The path of a set's file, to be freed.  `model` is mf_model_digest()'s.  Makes the folder if it is not there. */
 mfrgn_status mf_cache_path(const mfrgn_session *session, uint64_t model, const char *folder, const char *dataset,
                            const mf_sample_set *set, char **path);
 /* Maps the file if it is there and holds count x size values.  1: it does */

@@ -1,6 +1,6 @@
 #include "gallery/metrics.h"
 
-#include "data/geo.h"
+#include "mfrgn/gallery.h"
 
 /* A true reference: its score and how many references lie strictly above it. */
 typedef struct hit {
@@ -59,8 +59,7 @@ static void add_distance(const mf_ranked *t, size_t query, totals *sum) {
     const mf_sample *q = &t->query_sample[query], *r = &t->reference_sample[t->rank.best[query]];
     if (!q->located || !r->located)
         return;
-    mf_point a = {q->latitude, q->longitude}, b = {r->latitude, r->longitude};
-    sum->metres[sum->located++] = mf_geo_distance(a, b);
+    sum->metres[sum->located++] = mfrgn_distance_m(q->latitude, q->longitude, r->latitude, r->longitude);
 }
 
 static void add_query(const mf_ranked *t, size_t query, hit *hits, totals *sum) {

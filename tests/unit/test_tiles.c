@@ -49,7 +49,7 @@ static void close_to(double value, double wanted, double error) {
     ck_assert_msg(fabs(value - wanted) <= error, "%.12g, not %.12g", value, wanted);
 }
 
-/* ---- geometry: against figures of tests/unit/geometry.py, which integrates the ellipsoid numerically ---- */
+/* ---- geometry: against figures found by integrating the ellipsoid numerically (tests/unit/geometry.py) ---- */
 
 START_TEST(test_geometry) {
     close_to(mf_geo_meridian(45), 4984944.37798, 1e-4);
@@ -60,12 +60,6 @@ START_TEST(test_geometry) {
     p = mf_geo_move((mf_point){51.5, 179.9999}, 100, 200);
     close_to(p.latitude, 51.5017976260, 1e-9);
     close_to(p.longitude, 179.9999 + 0.0014401381 - 360, 1e-9);
-    /* Vincenty's own example (Flinders Peak to Buninyong), which is on GRS80: 0.1 mm from WGS84 */
-    mf_point a = {-37.951033416666665, 144.42486788888888}, b = {-37.65282113888889, 143.92649552777777};
-    close_to(mf_geo_distance(a, b), 54972.271, 1e-3);
-    ck_assert(mf_geo_distance(a, a) == 0);
-    close_to(mf_geo_distance((mf_point){0, 179.5}, (mf_point){0, -179.5}), 111319.4908, 1e-3);
-    close_to(mf_geo_distance((mf_point){10, 0}, (mf_point){-10, 180}), 2e7, 1e5);
 }
 END_TEST
 
@@ -295,7 +289,7 @@ START_TEST(test_cut) {
         /* the centre, in metres from the picture's */
         double east = 2 * (x0[i % 3] + 20 - 50), north = -2 * (y0[i / 3] + 20 - 30);
         mf_point middle = {51.5, 0}, here = {t.latitude, t.longitude};
-        close_to(mf_geo_distance(middle, here), hypot(east, north), 2e-3);
+        close_to(mfrgn_distance_m(middle.latitude, middle.longitude, here.latitude, here.longitude), hypot(east, north), 2e-3);
         close_to(mf_geo_meridian(t.latitude) - mf_geo_meridian(51.5), north, 1e-6);
     }
     mfrgn_tiles_free(tiles);
