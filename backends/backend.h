@@ -64,6 +64,42 @@ typedef struct mf_kernel_info {
     int residual_in_place;
 } mf_kernel_info;
 
+/* ---- the scan of a gallery ----
+ * The inner products of n queries with the rows of a gallery, in f32 arithmetic of any order, and of each query the few
+ * rows that may matter.  A backend promises a bound of its rounding, the caller ranks what is left exactly; so answers
+ * do not depend on the backend, its threads or its blocks.  docs/decisions/0010-exact-search.md has the proof.
+ *
+ * slack(q, r) = query_norm[q] ((1 + error) residual[r] + error norm[r]) + tiny bounds how far the score that is computed may lie
+ * from the product of the query with the f32 row that the stored one stands for; error: scan_error(). */
+typedef enum mf_scan_kind {
+    MF_SCAN_TOP = 0,  /* rows whose score + slack reaches the k-th largest score - slack */
+    MF_SCAN_COUNT = 1 /* rows whose score - slack > floor[q] are counted; the list: those that may or may not be above */
+} mf_scan_kind;
+
+typedef struct mf_scan_item {
+    float score;
+    uint32_t row;
+} mf_scan_item;
+
+typedef struct mf_scan {
+    uint32_t struct_size;
+    mf_scan_kind kind;
+    const void *rows; /* dense, `size` values each */
+    mf_dtype dtype;   /* MF_F32, MF_F16, MF_I8 */
+    int64_t count, size;
+    const uint32_t *list;     /* NULL: rows 0 .. count - 1; else these `count` rows, ascending */
+    const float *scale;       /* MF_I8: value = scale[row] * integer */
+    const float *norm;        /* of the rows, not below the true ones */
+    const float *residual;    /* distance of the stored row from the true one, not below it; NULL: 0 */
+    const float *queries;     /* n x size, dense */
+    const float *query_norm;  /* not below the true ones; query_norm times norm and scale stays below 1e37 */
+    int64_t n, k, room;       /* k: TOP; room: items of a list, TOP: at least 2 k + 64 */
+    float *floor;             /* TOP: in: what a score + slack must reach; out: what is known now.  COUNT: in */
+    int64_t *above;           /* COUNT: n, added to */
+    mf_scan_item *item;       /* n x room, in any order; */
+    int64_t *found;           /* how many; -1: they were more than the room */
+} mf_scan;
+
 typedef struct mf_backend {
     uint32_t abi; /* MF_BACKEND_ABI */
     uint32_t struct_size;
@@ -88,6 +124,11 @@ typedef struct mf_backend {
     mf_status (*pack)(mf_kernel *kernel, int input, const void *plain, void *packed);
     mf_status (*run)(mf_kernel *kernel, const void *const *inputs, void *output, void *scratch);
     void (*release)(mf_kernel *kernel);
+
+    /* of the arithmetic: |computed - exact| <= error |q| |row| for rows as they are stored */
+    float (*scan_error)(mf_stream *stream, mf_dtype dtype, int64_t size);
+    size_t (*scan_scratch)(mf_stream *stream, const mf_scan *scan); /* bytes; only shapes and types are looked at */
+    mf_status (*scan)(mf_stream *stream, const mf_scan *scan, void *scratch);
 } mf_backend;
 
 typedef const mf_backend *(*mf_backend_entry)(void);

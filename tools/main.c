@@ -8,7 +8,7 @@
 #include "common.h"
 
 static const tool_command *const commands[] = {&command_info,    &command_convert, &command_embed,
-                                               &command_compare, &command_bench,   &command_selftest};
+                                               &command_compare, &command_eval,    &command_bench,   &command_selftest};
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
 static void print_help(FILE *file) {

@@ -52,6 +52,8 @@ look() {
     need libopenblas-dev pkg-config --exists openblas
     need libstb-dev header_there stb/stb_image.h
     need libjpeg-dev pkg-config --exists libjpeg
+    need libsqlite3-dev pkg-config --exists sqlite3
+    need zlib1g-dev pkg-config --exists zlib
 }
 
 install_packages() {

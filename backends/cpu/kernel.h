@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "backends/cpu/cpu.h"
+#include "backends/scan.h"
 
 enum { MF_CPU_MAX_SLOTS = 256 };
 
@@ -92,7 +93,21 @@ struct mf_cpu_isa {
     void (*softmax_keys)(const mf_attention_head *p, const float *k, const float *v, float *kt, float *vp);
     void (*softmax_queries)(const mf_attention_head *p, const float *q, const float *kt, const float *vp, float *out,
                             int64_t q0, int64_t q1, float *scratch);
+
+    /* the scan of a gallery (op_scan.c). rows begin .. end - 1 by up to 4 queries -> score [rows][n] */
+    void (*scan_dot)(const mf_scan *s, int64_t begin, int64_t end, float *score);
+    /* values k0 .. k0 + count - 1 of a row as f32, without the scale of MF_I8 */
+    void (*scan_widen)(const mf_scan *s, int64_t row, int64_t k0, int64_t count, float *to);
+    /* c [rows][width] = (first ? 0 : c) + a [rows][k] b [k][width] */
+    void (*scan_panel)(const float *a, int64_t lda, int64_t rows, const float *b, int64_t k, int64_t width, float *c,
+                       int first);
+    /* c: rows begin .. end - 1 by queries q0 .. q0 + width - 1, to the lists */
+    void (*scan_pick)(mf_scan_lists *l, const float *c, int64_t begin, int64_t end, int64_t q0, int64_t width,
+                      const float *norm);
 };
+
+/* Of the scan: values of a sum that are added in a row; bytes that the rows are asked for ahead. */
+enum { MF_SCAN_KC = 512, MF_SCAN_AHEAD = 4096 };
 
 extern const struct mf_cpu_isa mfrgn_cpu_isa__portable;
 extern const struct mf_cpu_isa mfrgn_cpu_isa__avx2;

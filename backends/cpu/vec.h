@@ -294,12 +294,41 @@ MF_INLINE vf v_from_bf16(const uint16_t *p) {
     return (vf)(__builtin_convertvector(*(const vhu *)p, vi) << 16);
 }
 
+/* VL small integers. */
+MF_INLINE vf v_from_i8(const int8_t *p) {
+#if defined(__AVX512F__)
+    return (vf)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p)));
+#elif defined(__AVX2__)
+    return (vf)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p)));
+#else
+    typedef int8_t vb __attribute__((vector_size(VL)));
+    vb t;
+    memcpy(&t, p, VL);
+    return __builtin_convertvector(t, vf);
+#endif
+}
+
+/* Bit i: lane i of a comparison. */
+MF_INLINE unsigned v_mask(vi truth) {
+#if defined(__AVX512F__)
+    return _mm512_movepi32_mask((__m512i)truth);
+#elif defined(__AVX2__)
+    return (unsigned)_mm256_movemask_ps((__m256)truth);
+#elif defined(__SSE2__)
+    return (unsigned)_mm_movemask_ps((__m128)truth);
+#else
+    unsigned mask = 0;
+    for (int i = 0; i < VL; i++)
+        mask |= (unsigned)(truth[i] & 1) << i;
+    return mask;
+#endif
+}
+
 /* The kernels of one instruction set, declared with the types of the table that they stand in. */
 #define MF_KERNELS(X)                                                                                                  \
-    X(gemm)                                                                                                            \
-    X(epilogue) X(dwconv) X(conv_plane) X(layernorm) X(l2norm) X(column_sums) X(affine) X(act) X(add) X(mul)           \
-        X(add_scalar) X(mul_scalar) X(sum_strided) X(max_into) X(channel_max) X(gated_mean) X(linear_keys)             \
-            X(linear_queries) X(softmax_keys) X(softmax_queries)
+    X(gemm) X(epilogue) X(dwconv) X(conv_plane) X(layernorm) X(l2norm) X(column_sums) X(affine) X(act) X(add) X(mul)   \
+    X(add_scalar) X(mul_scalar) X(sum_strided) X(max_into) X(channel_max) X(gated_mean) X(linear_keys)                 \
+    X(linear_queries) X(softmax_keys) X(softmax_queries) X(scan_dot) X(scan_widen) X(scan_panel) X(scan_pick)
 #define MF_DECLARE(name) __typeof__(*((struct mf_cpu_isa *)0)->name) MF_FN(name);
 MF_KERNELS(MF_DECLARE)
 

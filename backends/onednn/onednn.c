@@ -224,9 +224,22 @@ static void release(mf_kernel *k) {
     host->free(host->context, k);
 }
 
+static float scan_error(mf_stream *s, mf_dtype dtype, int64_t size) {
+    return mf_cpu_scan_error(&s->cpu, dtype, size);
+}
+
+static size_t scan_scratch(mf_stream *s, const mf_scan *scan) {
+    return mf_cpu_scan_scratch(&s->cpu, scan);
+}
+
+static mf_status scan(mf_stream *s, const mf_scan *what, void *scratch) {
+    return mf_cpu_scan(&s->cpu, what, scratch);
+}
+
 static const mf_backend table = {
     MF_BACKEND_ABI, sizeof(mf_backend), "onednn", device_open, device_close, device_text, stream_open, stream_close,
     stream_begin,   stream_end,         supports, prepare,     pack,         run,         release,
+    scan_error,     scan_scratch,       scan,
 };
 
 const mf_backend *mf_backend_onednn_table(void) {

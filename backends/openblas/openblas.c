@@ -148,6 +148,18 @@ static void release(mf_kernel *k) {
     k->stream->device->host->free(k->stream->device->host->context, k);
 }
 
+static float scan_error(mf_stream *s, mf_dtype dtype, int64_t size) {
+    return mf_cpu_scan_error(&s->cpu, dtype, size);
+}
+
+static size_t scan_scratch(mf_stream *s, const mf_scan *scan) {
+    return mf_cpu_scan_scratch(&s->cpu, scan);
+}
+
+static mf_status scan(mf_stream *s, const mf_scan *what, void *scratch) {
+    return mf_cpu_scan(&s->cpu, what, scratch);
+}
+
 const mf_backend *mf_backend_openblas_table(void) {
     static const mf_backend table = {
         .abi = MF_BACKEND_ABI,
@@ -165,6 +177,9 @@ const mf_backend *mf_backend_openblas_table(void) {
         .pack = pack,
         .run = run,
         .release = release,
+        .scan_error = scan_error,
+        .scan_scratch = scan_scratch,
+        .scan = scan,
     };
     return &table;
 }

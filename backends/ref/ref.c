@@ -3,6 +3,7 @@
  * Every operation in float and in double, one file an operation, each compiled twice (real.h).  Results do not depend
  * on the number of threads nor on the place in the batch. */
 #include "backends/ref/ref.h"
+#include "backends/ref/scan.h"
 
 #include <string.h>
 
@@ -148,6 +149,9 @@ const mf_backend *mf_backend_ref_table(void) {
         .pack = ref_pack,
         .run = ref_run,
         .release = ref_release,
+        .scan_error = ref_scan_error,
+        .scan_scratch = ref_scan_scratch,
+        .scan = ref_scan,
     };
     return &table;
 }

@@ -66,6 +66,10 @@ MFRGN_API mfrgn_status mfrgn_tiles_get(const mfrgn_tiles *tiles, size_t index, m
 /** Decodes a tile's picture.  May be called by several threads at once. */
 MFRGN_API mfrgn_status mfrgn_tiles_load(const mfrgn_tiles *tiles, size_t index, mfrgn_bitmap **bitmap);
 
+/** What is done to pictures before the network's own preparation ("polar 112x616"), or "".  Part of what a gallery
+ *  remembers.  Valid while the tiles live.  @since 0.2 */
+MFRGN_API const char *mfrgn_tiles_processing(const mfrgn_tiles *tiles);
+
 /* ---------------------------------------------------------------------------------------------- index --------- */
 
 /** How descriptors are stored.  A sidecar is scanned first and its best are ranked again in f32: answers are exact. */
@@ -111,6 +115,8 @@ typedef struct mfrgn_index_info {
     int exact;              /**< 0: descriptors are stored in 16 or 8 bits alone */
     const char *model;      /**< name and hash of the model, valid while the index is open */
     const char *preparation; /**< name and hash of the pre-processing of aerial pictures */
+    const char *processing;  /**< of pictures before that ("polar 112x616"), or "" */
+    size_t first, last, total; /**< of the tiles of the build, those from first to before last: a shard's part */
     int calibrated;
     size_t bytes;           /**< of the file */
 } mfrgn_index_info;

@@ -62,6 +62,9 @@ static inline mfrgn_status mf_progress(mfrgn_context *context, const mfrgn_progr
 /* ---- text: independent of the locale ---- */
 /* The whole of `text` as a decimal integer. 1: read */
 int mf_read_int(const char *text, long *value);
+/* The whole of `text` as a decimal number ("-1.5", "2e3"), rounded correctly whatever its digits. 1: read; 0: something
+ * else, or beyond a double's range. */
+int mf_read_double(const char *text, double *value);
 /* "HxW" with `end` at what follows. 1: read */
 int mf_read_size(const char *text, const char **end, long *height, long *width);
 uint64_t mf_hash(const void *data, size_t bytes, uint64_t seed); /* FNV-1a, 64 bit; seed 0: the standard offset */

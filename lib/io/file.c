@@ -142,6 +142,22 @@ mfrgn_status mf_out_write(mf_out *out, const void *data, size_t bytes) {
     return MFRGN_OK;
 }
 
+mfrgn_status mf_out_write_at(mf_out *out, uint64_t offset, const void *data, size_t bytes) {
+    enum { PIECE = 1 << 30 };
+    const char *at = data;
+    while (bytes) {
+        ssize_t n = pwrite(out->fd, at, bytes < PIECE ? bytes : PIECE, (off_t)offset);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return fail_io(out->context, out->path, "write", n < 0 ? errno : ENOSPC);
+        at += n;
+        offset += (size_t)n;
+        bytes -= (size_t)n;
+    }
+    return MFRGN_OK;
+}
+
 /* The rename is on disk only when its folder is.  Best effort: some file systems cannot. */
 static void sync_folder(mf_out *out) {
     char *folder = mf_format(out->context, "%.*s.", folder_length(out->path), out->path);

@@ -20,6 +20,8 @@ void mf_file_let_go(const void *data, size_t bytes);
 typedef struct mf_out mf_out;
 mfrgn_status mf_out_open(mfrgn_context *context, const char *path, mf_out **out);
 mfrgn_status mf_out_write(mf_out *out, const void *data, size_t bytes);
+/* The same at a place of its own; mf_out_write() goes on where it was. */
+mfrgn_status mf_out_write_at(mf_out *out, uint64_t offset, const void *data, size_t bytes);
 mfrgn_status mf_out_commit(mf_out *out); /* frees `out`, whether it succeeds or not */
 void mf_out_discard(mf_out *out);        /* removes the temporary file and frees `out`; NULL is fine */
 

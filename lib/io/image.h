@@ -20,6 +20,10 @@ size_t mf_image_scratch(const mfrgn_image *image, int height, int width);
  * std, as height x width x 3 f32.  The image has been checked.  One thread; scratch as above, 64-byte aligned. */
 void mf_image_prepare(const mfrgn_image *image, int height, int width, float *out, void *scratch);
 
+/* The size of an encoded picture as it will be decoded (upright), read from its header. */
+mfrgn_status mf_picture_size(mfrgn_context *context, const void *data, size_t size, int *width, int *height);
+mfrgn_status mf_picture_file_size(mfrgn_context *context, const char *path, int *width, int *height);
+
 /* ImageNet's, R G B. */
 extern const float mf_image_mean[3], mf_image_std[3];
 

@@ -26,6 +26,7 @@ struct mfrgn_model {
     pthread_mutex_t lock; /* the list below */
     pthread_cond_t made;
     mf_packed *packed;
+    uint64_t digest; /* mf_model_digest(), 0: not yet made */
 };
 
 mfrgn_model *mf_model_ref(mfrgn_model *model);
@@ -35,6 +36,10 @@ typedef mfrgn_status (*mf_make)(void *user, void *data);
 mfrgn_status mf_packed_get(mfrgn_model *model, const char *key, size_t bytes, mf_make make, void *user,
                            mf_packed **packed);
 void mf_packed_release(mfrgn_model *model, mf_packed *packed);
+
+/* lib/model/digest.c: a hash of the configuration and of every parameter's stored values, made when first asked for; the
+ * same for the same model in files of either format. */
+mfrgn_status mf_model_digest(mfrgn_model *model, int threads, uint64_t *digest);
 
 /* lib/model/initialise.c: values of all parameters from a seed, as the published code initialises. */
 void mf_initialise(const mf_parameters *parameters, uint64_t seed, float *values);

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "paper.h"
+
+#define GA "ground->aerial"
+#define NO -1
+#define PAIRS(dataset, method, a, b, c, d)                                                                             \
+    { dataset, 0, GA, method, {a, b, c, d}, NO, NO }
+
+/* "Multi-scale Feature Representation Generalization Network for Ground-to-Aerial Geo-localization", ACM MM 2024, and
+ * for University-1652 the figures that its authors published later. */
+const paper_row paper_rows[] = {
+    PAIRS("cvusa", "MFRGN", 98.24, 99.56, 99.72, 99.88),
+    PAIRS("cvusa", "MFRGN, with sampling", 98.69, 99.58, 99.67, 99.82),
+    PAIRS("cvusa", "MFRGN+", 98.67, 99.57, 99.71, 99.85),
+    PAIRS("cvusa", "MFRGN, trained on CVACT", 49.18, 70.09, 77.42, 95.04),
+    PAIRS("cvusa", "MFRGN, trained on CVACT, pre-crop", 55.32, 76.64, 83.14, 96.15),
+    PAIRS("cvusa", "MFRGN+, trained on CVACT", 69.28, 84.91, 89.60, 97.69),
+    PAIRS("cvusa", "Sample4Geo, without sampling", 97.84, 99.58, 99.75, 99.88),
+    PAIRS("cvact", "MFRGN", 88.78, 96.61, 97.51, 98.99),
+    PAIRS("cvact", "MFRGN, pre-crop", 89.51, 96.96, 97.75, 99.01),
+    PAIRS("cvact", "MFRGN, with sampling", 90.54, 96.12, 96.84, 98.37),
+    PAIRS("cvact", "MFRGN+", 91.09, 96.34, 97.14, 98.44),
+    PAIRS("cvact", "MFRGN, trained on CVUSA", 51.61, 73.91, 80.55, 94.24),
+    PAIRS("cvact", "MFRGN, trained on CVUSA, pre-crop", 71.56, 88.98, 92.06, 97.12),
+    PAIRS("cvact", "MFRGN+, trained on CVUSA", 79.12, 91.09, 93.17, 96.79),
+    PAIRS("cvact", "Sample4Geo, without sampling", 87.73, 96.58, 97.59, 98.99),
+    {"vigor", "same", GA, "MFRGN", {71.41, 92.02, 95.07, 99.82}, 80.59, NO},
+    {"vigor", "cross", GA, "MFRGN", {43.18, 67.52, 75.34, 97.47}, 47.54, NO},
+    {"u1652", 0, "drone->satellite", "MFRGN", {94.33, NO, NO, NO}, NO, 95.24},
+    {"u1652", 0, "satellite->drone", "MFRGN", {96.15, NO, NO, NO}, NO, 93.94},
+};
+const int paper_row_count = sizeof paper_rows / sizeof *paper_rows;
