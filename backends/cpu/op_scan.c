@@ -114,14 +114,6 @@ static void panel_chunk(void *arg, int64_t chunk, int slot) {
     }
 }
 
-static void pack_chunk(void *arg, int64_t panel, int slot) {
-    const scan_work *w = arg;
-    const mf_scan *s = w->s;
-    mf_panel_source from = {s->queries, MF_F32, s->n, 1, s->size, s->size, 0, 1};
-    (void)slot;
-    mf_panel_pack(w->cpu->isa, &from, panel, panel + 1, (void *)(uintptr_t)w->panels);
-}
-
 static void join_chunk(void *arg, int64_t q, int slot) {
     const scan_work *w = arg;
     /* The room for selecting is a thread's own: queries are joined by several at once. */
@@ -153,8 +145,10 @@ mf_status mf_cpu_scan(const mf_cpu *cpu, const mf_scan *s, void *scratch) {
         mf_scan_lists_init(&w.lists[i], s, error, w.padded, carve(&at, mf_scan_lists_bytes(s, w.padded)));
     w.slot = carve(&at, (size_t)w.slots * w.slot_bytes);
     w.panels = (const float *)(void *)at;
-    if (!few)
-        mf_cpu_for(cpu, w.slots, mf_div_up(s->n, cpu->isa->nr), pack_chunk, &w);
+    if (!few) {
+        mf_panel_source queries = {s->queries, MF_F32, s->n, 1, s->size, s->size, 0, 1};
+        mf_panel_pack(cpu, &queries, at);
+    }
     mf_cpu_for(cpu, w.slots, mf_div_up(s->count, few ? DOT_ROWS : block_rows(s)), few ? dot_chunk : panel_chunk, &w);
     mf_cpu_for(cpu, w.slots, s->n, join_chunk, &w);
     return 0;
