@@ -9,4 +9,4 @@ ls "$folder"/*.safetensors >/dev/null 2>&1 || {
     echo "skipped: no golden cases in $folder"
     exit 77
 }
-exec "$mfrgn" selftest --golden "$folder" "$@"
+exec ${MESON_EXE_WRAPPER:-} "$mfrgn" selftest --golden "$folder" "$@"
