@@ -38,34 +38,39 @@ static int by_text(const void *a, const void *b) {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-static mfrgn_status check_ids(writer *w) {
-    const char **id = mf_alloc(w->context, w->header.count * sizeof(*id));
-    if (!id)
-        return mf_fail_memory(w->context, w->header.count * sizeof(*id), "the tiles' ids");
-    mfrgn_status status = MFRGN_OK;
-    size_t n = 0;
-    uint64_t strings = 0;
-    for (size_t p = 0; p < w->what->parts && status == MFRGN_OK; p++)
-        for (size_t i = 0; i < w->what->part[p].count && status == MFRGN_OK; i++) {
+/* The ids of all parts, and the bytes of their strings. */
+static mfrgn_status list_ids(mfrgn_context *context, const mf_part *part, size_t parts, const char **id,
+                             uint64_t *strings) {
+    *strings = 0;
+    for (size_t p = 0; p < parts; p++)
+        for (size_t i = 0; i < part[p].count; i++) {
             mfrgn_tile tile;
-            status = get_tile(&w->what->part[p], i, &tile);
-            const char *fault = status == MFRGN_OK ? mf_tile_fault(&tile) : NULL;
+            MF_TRY(get_tile(&part[p], i, &tile));
+            const char *fault = mf_tile_fault(&tile);
             if (fault)
-                status = mf_fail(w->context, MFRGN_ERROR_ARGUMENT, "tile %zu (%s): %s", i, tile.id ? tile.id : "",
-                                 fault);
-            if (status != MFRGN_OK)
-                break;
-            strings += strlen(tile.id) + 1 + strlen(tile.path ? tile.path : "") + 1;
-            id[n++] = tile.id;
+                return mf_fail(context, MFRGN_ERROR_ARGUMENT, "tile %zu (%s): %s", i, tile.id ? tile.id : "", fault);
+            *strings += strlen(tile.id) + 1 + strlen(tile.path ? tile.path : "") + 1;
+            *id++ = tile.id;
         }
+    return MFRGN_OK;
+}
+
+mfrgn_status mf_check_ids(mfrgn_context *context, const char *path, const mf_part *part, size_t parts,
+                          uint64_t *strings) {
+    size_t n = 0;
+    for (size_t p = 0; p < parts; p++)
+        n += part[p].count;
+    const char **id = mf_alloc(context, n * sizeof(*id));
+    if (!id)
+        return mf_fail_memory(context, n * sizeof(*id), "the tiles' ids");
+    mfrgn_status status = list_ids(context, part, parts, id, strings);
     if (status == MFRGN_OK)
         mf_sort(id, n, sizeof(*id), by_text);
     for (size_t i = 1; status == MFRGN_OK && i < n; i++)
         if (strcmp(id[i - 1], id[i]) == 0)
-            status = mf_fail(w->context, MFRGN_ERROR_ARGUMENT, "%s: the tile \"%.200s\" would be in it twice", w->path,
+            status = mf_fail(context, MFRGN_ERROR_ARGUMENT, "%s: the tile \"%.200s\" would be in it twice", path,
                              id[i]);
-    w->header.section[MF_SECTION_STRINGS].bytes = strings;
-    mf_free(w->context, id);
+    mf_free(context, id);
     return status;
 }
 
@@ -190,7 +195,7 @@ static mfrgn_status start(writer *w) {
     h->model = what->model;
     h->preparation = what->preparation;
     h->source = what->source;
-    MF_TRY(check_ids(w));
+    MF_TRY(mf_check_ids(w->context, w->path, what->part, what->parts, &h->section[MF_SECTION_STRINGS].bytes));
     h->section[MF_SECTION_NAMES].bytes =
         strlen(what->model_name) + strlen(what->preparation_name) + strlen(what->processing) + 3;
     h->section[MF_SECTION_CALIBRATION].bytes = what->calibration_bytes;

@@ -249,6 +249,20 @@ static mfrgn_status check_arguments(builder *b) {
     return MFRGN_OK;
 }
 
+static mfrgn_status source_tile(void *user, size_t i, mfrgn_tile *tile) {
+    const builder *b = user;
+    return get_tile(b, b->first + i, tile);
+}
+
+/* Told before hours of work, not after. */
+static mfrgn_status check_tiles(builder *b) {
+    mf_part part[2] = {{b->last - b->first, b, source_tile, NULL}};
+    uint64_t strings;
+    if (b->extend)
+        part[1] = mf_part_of(b->extend);
+    return mf_check_ids(b->context, b->path, part, b->extend ? 2 : 1, &strings);
+}
+
 static mfrgn_status run_build(builder *b) {
     uint64_t hash = 0;
     MF_TRY(check_arguments(b));
@@ -260,6 +274,7 @@ static mfrgn_status run_build(builder *b) {
     MF_TRY(mf_partial_open(b->context, b->path, &what, b->build->resume, &b->partial));
     if (b->add)
         MF_TRY(open_extended(b));
+    MF_TRY(check_tiles(b));
     MF_TRY(embed_tiles(b));
     return write_gallery(b);
 }
@@ -277,7 +292,9 @@ mfrgn_status mf_index_build(mfrgn_session *session, const mf_tile_source *source
     if (b.build->struct_size < sizeof(plain))
         return mf_fail(b.context, MFRGN_ERROR_ARGUMENT, "mfrgn_index_build: struct_size is not set");
     mfrgn_status status = run_build(&b);
-    mf_partial_close(b.partial, status == MFRGN_OK || !b.partial || !b.partial->records);
+    /* what another try would find the same is not kept for it */
+    int done = status == MFRGN_OK || status == MFRGN_ERROR_ARGUMENT || (b.partial && !b.partial->records);
+    mf_partial_close(b.partial, done);
     mfrgn_index_free(b.extend);
     mf_maker_free(b.context, &b.maker);
     mf_free(b.context, b.kept);

@@ -18,7 +18,7 @@ static void settle(const counting *c, size_t q) {
     const float *query = c->queries + q * c->size;
     const mf_scan_item *item = s->item + q * ROOM;
     int64_t found = s->found[q];
-    if (!((double)c->norms[q] * c->norm_max < 1e37)) { /* what the scan has counted may have overflowed */
+    if (!(c->norms[q] < 1e30f && (double)c->norms[q] * c->norm_max < 1e37)) { /* what the scan has counted may have overflowed */
         s->above[q] = 0;
         found = -1;
     }

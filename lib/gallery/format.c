@@ -37,7 +37,8 @@ int mf_index_layout(mf_index_header *h) {
     for (int i = 0; i < MF_SECTION_COUNT; i++) {
         if (h->section[i].bytes > (uint64_t)1 << 60)
             return 0;
-        at = (at + 63) / 64 * 64;
+        if (h->section[i].bytes) /* nothing follows the last value */
+            at = (at + 63) / 64 * 64;
         h->section[i].offset = at;
         at += h->section[i].bytes;
     }
@@ -108,6 +109,9 @@ mfrgn_status mf_index_header_decode(mfrgn_context *context, const char *path, co
         good &= mf_get32(s) == (uint32_t)i;
         said.section[i] = (mf_section){mf_get64(s + 8), mf_get64(s + 16), mf_get64(s + 24)};
     }
+    unsigned char again[MF_INDEX_HEADER];
+    mf_index_header_encode(&said, again); /* what no field is made of must be as we write it */
+    good = good && memcmp(again, data, MF_INDEX_HEADER) == 0;
     mf_index_header must = said;
     /* What can be computed must be as computed: no section lies elsewhere, none overlaps another. */
     good = good && mf_index_layout(&must) && must.file_bytes == said.file_bytes;

@@ -74,6 +74,9 @@ typedef struct mf_assembly {
 } mf_assembly;
 
 mfrgn_status mf_assemble(mfrgn_context *context, const char *path, const mf_assembly *what);
+/* Every tile is sound and none is there twice; *strings: the bytes of their ids and paths. */
+mfrgn_status mf_check_ids(mfrgn_context *context, const char *path, const mf_part *part, size_t parts,
+                          uint64_t *strings);
 /* A part that is an open gallery of the same storage. */
 mf_part mf_part_of(const mfrgn_index *index);
 

@@ -146,7 +146,7 @@ static mfrgn_status scan_chunk(search *s, float *floor, const float *norms) {
     s->scan.floor = floor;
     MF_TRY(mf_searcher_scan(s->searcher, &s->scan));
     for (size_t q = 0; q < s->n; q++)
-        if (!((double)norms[q] * x->norm_max < 1e37)) /* the arithmetic may have overflowed */
+        if (!(norms[q] < 1e30f && (double)norms[q] * x->norm_max < 1e37)) /* the arithmetic may have overflowed */
             s->scan.found[q] = -1;
     return MFRGN_OK;
 }

@@ -1,0 +1,591 @@
+/* Galleries on disk: building, resuming, shards, adding, exporting, and everything that can be wrong with a file. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "gallery/index.h"
+#include "gallery/partial.h"
+#include "session.h"
+
+/* ---- a folder, a model, pictures from a rule ---- */
+
+static char folder[64];
+static mfrgn_model *model;
+static mfrgn_session *session;
+
+static const char *at(const char *name) {
+    static char path[8][512];
+    static int next;
+    next = (next + 1) % 8;
+    snprintf(path[next], sizeof(path[next]), "%s/%s", folder, name);
+    return path[next];
+}
+
+static void open_session(void) {
+    open_context();
+    mfrgn_config *config = small_config("cvusa", "convnext_atto");
+    OK(mfrgn_config_set(config, MFRGN_CONFIG_AERIAL_SIZE, "64x64"));
+    model = filled_model(config);
+    session = session_of(model, "f32", 4);
+    mfrgn_config_free(config);
+}
+
+static void close_session(void) {
+    mfrgn_session_free(session);
+    mfrgn_model_free(model);
+    close_context();
+}
+
+static void setup(void) {
+    strcpy(folder, "/tmp/mfrgn-index-XXXXXX");
+    ck_assert(mkdtemp(folder));
+    open_session();
+}
+
+static void teardown(void) {
+    close_session();
+    DIR *d = opendir(folder);
+    for (struct dirent *e; d && (e = readdir(d));)
+        unlink(at(e->d_name));
+    closedir(d);
+    ck_assert_int_eq(rmdir(folder), 0);
+}
+
+enum { TILES = 11 };
+
+typedef struct fake {
+    size_t first; /* number of its first tile */
+    size_t broken; /* a tile that cannot be read, or SIZE_MAX */
+    size_t deadly; /* loading this one kills the process, or SIZE_MAX */
+} fake;
+
+static mfrgn_status fake_get(void *user, size_t i, mfrgn_tile *tile) {
+    static char text[200][2][64];
+    const fake *f = user;
+    size_t n = f->first + i;
+    snprintf(text[n][0], sizeof(text[n][0]), "tile %03zu", n);
+    snprintf(text[n][1], sizeof(text[n][1]), n % 2 ? "a, \"b\"/%zu.png" : "%zu.png", n);
+    tile->id = text[n][0];
+    tile->path = text[n][1];
+    tile->located = n % 5 != 4;
+    tile->latitude = tile->located ? 51.5 + (double)n / 1000 : 0;
+    tile->longitude = tile->located ? -0.125 - (double)n / 4096 : 0;
+    tile->width_m = tile->height_m = n % 2 ? 76.25 : 0;
+    tile->metres_per_pixel = n % 2 ? 0.119140625 : 0;
+    return MFRGN_OK;
+}
+
+static mfrgn_status fake_load(void *user, size_t i, mfrgn_bitmap **bitmap) {
+    const fake *f = user;
+    size_t n = f->first + i;
+    if (n == f->deadly) { /* when the first batch is written, but maybe not synced */
+        struct stat s;
+        while (stat(at("a.mfi.partial"), &s) || s.st_size < 128 + 4 * (24 + 4 * 2048))
+            usleep(1000);
+        raise(SIGKILL);
+    }
+    if (n == f->broken)
+        return mf_fail(context, MFRGN_ERROR_FORMAT, "no picture at all");
+    MF_TRY(mfrgn_bitmap_create(context, 40, 30, bitmap));
+    fill_picture("img.test", n, 40, 30, mfrgn_bitmap_pixels(*bitmap));
+    return MFRGN_OK;
+}
+
+static fake plain = {0, SIZE_MAX, SIZE_MAX};
+
+static mf_tile_source source_of(fake *f, size_t count) {
+    return (mf_tile_source){f, count, fake_get, fake_load, ""};
+}
+
+static mfrgn_status build(fake *f, size_t count, const char *path, mfrgn_index_build b, int add) {
+    mf_tile_source source = source_of(f, count);
+    b.struct_size = sizeof(b);
+    return mf_index_build(session, &source, path, &b, add);
+}
+
+static unsigned char *slurp(const char *path, size_t *size) {
+    FILE *file = fopen(path, "rb");
+    ck_assert_msg(file != NULL, "%s: %s", path, strerror(errno));
+    fseek(file, 0, SEEK_END);
+    *size = (size_t)ftell(file);
+    rewind(file);
+    unsigned char *data = malloc(*size + 1);
+    ck_assert_uint_eq(fread(data, 1, *size, file), *size);
+    fclose(file);
+    data[*size] = 0;
+    return data;
+}
+
+static void spill(const char *path, const void *data, size_t size) {
+    FILE *file = fopen(path, "wb");
+    ck_assert(file && fwrite(data, 1, size, file) == size);
+    fclose(file);
+}
+
+static void same_files(const char *a, const char *b) {
+    size_t n, m;
+    unsigned char *x = slurp(a, &n), *y = slurp(b, &m);
+    ck_assert_msg(n == m && memcmp(x, y, n) == 0, "%s and %s differ", a, b);
+    free(x);
+    free(y);
+}
+
+static int exists(const char *path) {
+    return access(path, F_OK) == 0;
+}
+
+/* ---- what is built is what is read ---- */
+
+static int skipped_count;
+static char skipped_text[256];
+
+static void note_skipped(void *user, const mfrgn_tile *tile, const char *why) {
+    (void)user;
+    skipped_count++;
+    snprintf(skipped_text, sizeof(skipped_text), "%s: %s", tile->id, why);
+}
+
+START_TEST(built_and_read) {
+    mfrgn_index_storage storage = (mfrgn_index_storage)_i;
+    mfrgn_index *index;
+    OK(build(&plain, TILES, at("a.mfi"), (mfrgn_index_build){.storage = storage}, 0));
+    ck_assert(!exists(at("a.mfi.partial")));
+    OK(mfrgn_index_open(context, at("a.mfi"), &index));
+    OK(mfrgn_index_verify(index, NULL));
+    mfrgn_index_info info = {.struct_size = sizeof(info)};
+    OK(mfrgn_index_get_info(index, &info));
+    ck_assert_uint_eq(info.count, TILES);
+    ck_assert_uint_eq(info.size, mfrgn_model_descriptor_size(model));
+    ck_assert_int_eq(info.storage, storage);
+    ck_assert_int_eq(info.exact, storage <= MFRGN_INDEX_F32_I8);
+    ck_assert(strstr(info.model, "convnext_atto") && strstr(info.preparation, "64x64") && !info.calibrated);
+    float *expected = malloc(info.size * sizeof(float)), *got = malloc(info.size * sizeof(float));
+    for (size_t i = 0; i < TILES; i++) {
+        mfrgn_tile t = {.struct_size = sizeof(t)}, f = {.struct_size = sizeof(f)};
+        mfrgn_bitmap *bitmap;
+        mfrgn_image image = {.struct_size = sizeof(image)};
+        OK(mfrgn_index_tile(index, i, &t));
+        fake_get(&plain, i, &f);
+        ck_assert_str_eq(t.id, f.id);
+        ck_assert_str_eq(t.path, f.path);
+        ck_assert(t.located == f.located && t.latitude == f.latitude && t.longitude == f.longitude);
+        ck_assert(!t.located || (t.width_m == f.width_m && t.metres_per_pixel == f.metres_per_pixel));
+        OK(fake_load(&plain, i, &bitmap));
+        OK(mfrgn_bitmap_image(bitmap, &image));
+        OK(mfrgn_embed(session, MFRGN_VIEW_AERIAL, &image, 1, expected));
+        OK(mfrgn_index_descriptor(index, i, got));
+        double off = 0;
+        for (size_t k = 0; k < info.size; k++)
+            off += pow((double)expected[k] - got[k], 2);
+        ck_assert(info.exact ? off == 0 : sqrt(off) < (storage == MFRGN_INDEX_F16 ? 3e-4 : 0.03));
+        if (storage == MFRGN_INDEX_F32_I8) /* the residual is no less than what the codes are off */
+            ck_assert(index->residual[i] > 0 && index->residual[i] < 0.03);
+        mfrgn_bitmap_free(bitmap);
+    }
+    ck_assert_int_eq(mfrgn_index_tile(index, TILES, &(mfrgn_tile){.struct_size = sizeof(mfrgn_tile)}),
+                     MFRGN_ERROR_ARGUMENT);
+    free(expected);
+    free(got);
+    mfrgn_index_free(index);
+}
+END_TEST
+
+START_TEST(another_model_is_refused) {
+    mfrgn_index *index;
+    mfrgn_model *other;
+    OK(build(&plain, 3, at("a.mfi"), (mfrgn_index_build){0}, 0));
+    OK(mfrgn_index_open(context, at("a.mfi"), &index));
+    OK(mfrgn_index_check_model(index, session));
+    OK(mfrgn_model_create(context, mfrgn_model_config(model), 77, &other));
+    mfrgn_session *theirs = session_of(other, "f32", 1);
+    FAILS(mfrgn_index_check_model(index, theirs), MFRGN_ERROR_MISMATCH, index->model);
+    mf_maker maker;
+    OK(mf_maker_of(theirs, &maker));
+    ck_assert(strstr(mfrgn_context_last_error(context), maker.model_name));
+    mf_maker_free(context, &maker);
+    mf_tile_source source = source_of(&plain, 3);
+    FAILS(mf_index_build(theirs, &source, at("a.mfi"), NULL, 1), MFRGN_ERROR_MISMATCH, "convnext_atto");
+    /* the hash is of the values, not of the file */
+    uint64_t first, again;
+    mfrgn_model *loaded;
+    OK(mf_model_digest(model, 3, &first));
+    const char *const names[] = {"m.safetensors", "m.pth"};
+    for (int i = 0; i < 2; i++) {
+        OK(mfrgn_model_save(model, at(names[i]), MFRGN_DTYPE_F32, NULL));
+        mfrgn_load_options sizes = {.struct_size = sizeof(sizes), .preset = "cvusa", .aerial_size = "64x64",
+                                    .ground_size = "49x131"};
+        OK(mfrgn_model_load(context, at(names[i]), &sizes, &loaded));
+        OK(mf_model_digest(loaded, 1, &again));
+        ck_assert_uint_eq(first, again);
+        mfrgn_model_free(loaded);
+    }
+    mfrgn_session_free(theirs);
+    mfrgn_model_free(other);
+    mfrgn_index_free(index);
+}
+END_TEST
+
+START_TEST(unreadable_tiles) {
+    fake broken = {0, 6, SIZE_MAX};
+    FAILS(build(&broken, TILES, at("a.mfi"), (mfrgn_index_build){0}, 0), MFRGN_ERROR_FORMAT, "tile 006: no picture");
+    skipped_count = 0;
+    mfrgn_index_build b = {.skipped = note_skipped};
+    OK(build(&broken, TILES, at("a.mfi"), b, 0));
+    ck_assert_int_eq(skipped_count, 1);
+    ck_assert_str_eq(skipped_text, "tile 006: no picture at all");
+    mfrgn_index *index;
+    mfrgn_tile tile = {.struct_size = sizeof(tile)};
+    OK(mfrgn_index_open(context, at("a.mfi"), &index));
+    ck_assert_uint_eq(index->header.count, TILES - 1);
+    OK(mfrgn_index_tile(index, 6, &tile));
+    ck_assert_str_eq(tile.id, "tile 007");
+    mfrgn_index_free(index);
+    broken = (fake){6, 6, SIZE_MAX};
+    FAILS(build(&broken, 1, at("b.mfi"), b, 0), MFRGN_ERROR_ARGUMENT, "none of the 1");
+    FAILS(build(&plain, 0, at("b.mfi"), b, 0), MFRGN_ERROR_ARGUMENT, "no tile");
+    ck_assert(!exists(at("b.mfi")));
+}
+END_TEST
+
+/* ---- shards, killed builds ---- */
+
+START_TEST(shards_make_one) {
+    mfrgn_index_storage storage = (mfrgn_index_storage)_i;
+    fake broken = {0, 2, SIZE_MAX};
+    mfrgn_index_build b = {.storage = storage, .skipped = note_skipped};
+    OK(build(&broken, TILES, at("one.mfi"), b, 0));
+    for (int n = 2; n <= 5; n += 3) {
+        char part[5][128];
+        const char *path[5];
+        for (int i = 0; i < n; i++) {
+            b.shard = i;
+            b.shards = n;
+            snprintf(part[i], sizeof(part[i]), "%s/part-%d.mfi", folder, i);
+            OK(build(&broken, TILES, part[i], b, 0));
+            path[(i + 2) % n] = part[i]; /* in another order */
+        }
+        OK(mfrgn_index_merge(context, path, (size_t)n, at("all.mfi")));
+        same_files(at("one.mfi"), at("all.mfi"));
+        if (n < 5)
+            continue;
+        const char *some[] = {part[2], part[0]}, *two[] = {part[1], part[0]}, *same[] = {part[1], part[1]};
+        FAILS(mfrgn_index_merge(context, some, 2, at("all.mfi")), MFRGN_ERROR_MISMATCH, "missing");
+        FAILS(mfrgn_index_merge(context, same, 2, at("all.mfi")), MFRGN_ERROR_MISMATCH, "overlap");
+        same_files(at("one.mfi"), at("all.mfi"));
+        OK(mfrgn_index_merge(context, two, 2, at("half.mfi")));
+        const char *rest[] = {part[4], at("half.mfi"), part[3], part[2]};
+        OK(mfrgn_index_merge(context, rest, 4, at("all.mfi")));
+        same_files(at("one.mfi"), at("all.mfi"));
+        FAILS(mfrgn_index_merge(context, (const char *const[]){at("one.mfi"), at("one.mfi")}, 2, at("all.mfi")),
+              MFRGN_ERROR_ARGUMENT, "twice");
+    }
+    b.shard = 20;
+    b.shards = 21;
+    FAILS(build(&plain, 3, at("b.mfi"), (mfrgn_index_build){.shard = 0, .shards = 20}, 0), MFRGN_ERROR_ARGUMENT,
+          "leave it empty");
+}
+END_TEST
+
+/* A process of its own that dies at a tile. */
+static void build_and_die(fake *f, const char *path, mfrgn_index_build b) {
+    int status;
+    pid_t child = fork();
+    if (child == 0) {
+        open_session(); /* threads do not survive a fork: its own */
+        (void)build(f, TILES, path, b, 0);
+        _exit(1);
+    }
+    ck_assert(waitpid(child, &status, 0) == child && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+}
+
+START_TEST(killed_and_resumed) {
+    static const size_t deaths[] = {10, 5, 9};
+    fake f = {0, 3, SIZE_MAX};
+    mfrgn_index_build b = {.storage = MFRGN_INDEX_F32_F16, .skipped = note_skipped};
+    OK(build(&f, TILES, at("whole.mfi"), b, 0));
+    spill(at("a.mfi"), "old", 3);
+    f.deadly = deaths[_i];
+    build_and_die(&f, at("a.mfi"), b);
+    size_t size, partial;
+    unsigned char *data = slurp(at("a.mfi"), &size), *rest = slurp(at("a.mfi.partial"), &partial);
+    ck_assert(size == 3 && memcmp(data, "old", 3) == 0);
+    /* nothing, half a record, a damaged record more */
+    if (_i == 1)
+        spill(at("a.mfi.partial"), rest, partial - 1000);
+    if (_i == 2) {
+        rest[partial - 500] ^= 4;
+        spill(at("a.mfi.partial"), rest, partial);
+    }
+    free(data);
+    free(rest);
+    f.deadly = SIZE_MAX;
+    b.resume = 1;
+    /* tiles of another list are not taken for these */
+    FAILS(build(&f, TILES - 1, at("a.mfi"), b, 0), MFRGN_ERROR_MISMATCH, "other tiles");
+    skipped_count = 0;
+    OK(build(&f, TILES, at("a.mfi"), b, 0));
+    ck_assert_int_eq(skipped_count, 1);
+    same_files(at("whole.mfi"), at("a.mfi"));
+    ck_assert(!exists(at("a.mfi.partial")));
+    OK(build(&f, TILES, at("a.mfi"), b, 0)); /* nothing to resume: from the start */
+    same_files(at("whole.mfi"), at("a.mfi"));
+}
+END_TEST
+
+static int stop_after(void *user, size_t done, size_t total) {
+    (void)total;
+    return done >= *(size_t *)user;
+}
+
+START_TEST(cancelled) {
+    size_t limit = 5;
+    mfrgn_progress progress = {sizeof(progress), &limit, stop_after};
+    OK(build(&plain, TILES, at("whole.mfi"), (mfrgn_index_build){0}, 0));
+    mfrgn_index_build b = {.progress = &progress};
+    FAILS(build(&plain, TILES, at("a.mfi"), b, 0), MFRGN_ERROR_CANCELLED, "8 of 11");
+    ck_assert(!exists(at("a.mfi")) && exists(at("a.mfi.partial")));
+    OK(build(&plain, TILES, at("a.mfi"), (mfrgn_index_build){.resume = 1}, 0));
+    same_files(at("whole.mfi"), at("a.mfi"));
+}
+END_TEST
+
+START_TEST(two_writers) {
+    mf_partial *held;
+    mf_partial_what what = {.size = 4};
+    OK(mf_partial_open(context, at("a.mfi"), &what, 0, &held));
+    FAILS(build(&plain, TILES, at("a.mfi"), (mfrgn_index_build){0}, 0), MFRGN_ERROR_IO, "another process");
+    mf_partial_close(held, 0);
+    OK(build(&plain, TILES, at("a.mfi"), (mfrgn_index_build){0}, 0));
+}
+END_TEST
+
+/* Files may not grow beyond `bytes`, as on a full disk. */
+static int on_full_disk(rlim_t bytes, int merging) {
+    int status;
+    pid_t child = fork();
+    if (child == 0) {
+        struct rlimit limit = {bytes, bytes};
+        open_session();
+        signal(SIGXFSZ, SIG_IGN);
+        setrlimit(RLIMIT_FSIZE, &limit);
+        const char *one = at("one.mfi");
+        mfrgn_status got = merging ? mfrgn_index_merge(context, &one, 1, at("a.mfi"))
+                                   : build(&plain, TILES, at("a.mfi"), (mfrgn_index_build){0}, 0);
+        _exit(got == MFRGN_ERROR_IO && strstr(mfrgn_context_last_error(context), "cannot write") ? 0 : 1);
+    }
+    return waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+START_TEST(full_disk) {
+    OK(build(&plain, TILES, at("one.mfi"), (mfrgn_index_build){0}, 0));
+    spill(at("a.mfi"), "old", 3);
+    static const rlim_t limits[] = {0, 100, 1000, 5000, 50000};
+    for (size_t i = 0; i < MF_COUNT(limits); i++)
+        for (int merging = 0; merging < 2; merging++) {
+            size_t size;
+            ck_assert_msg(on_full_disk(limits[i], merging), "%d bytes", (int)limits[i]);
+            unsigned char *data = slurp(at("a.mfi"), &size);
+            ck_assert(size == 3 && memcmp(data, "old", 3) == 0);
+            free(data);
+        }
+    OK(build(&plain, TILES, at("a.mfi"), (mfrgn_index_build){.resume = 1}, 0));
+    same_files(at("one.mfi"), at("a.mfi"));
+    DIR *d = opendir(folder);
+    for (struct dirent *e; d && (e = readdir(d));)
+        ck_assert_msg(!strstr(e->d_name, ".tmp"), "%s is left", e->d_name);
+    closedir(d);
+}
+END_TEST
+
+START_TEST(added) {
+    fake more = {5, SIZE_MAX, SIZE_MAX}, overlap = {4, SIZE_MAX, SIZE_MAX};
+    mfrgn_index *index;
+    OK(build(&plain, 5, at("a.mfi"), (mfrgn_index_build){.storage = MFRGN_INDEX_F32_I8}, 0));
+    FAILS(build(&overlap, 6, at("a.mfi"), (mfrgn_index_build){0}, 1), MFRGN_ERROR_ARGUMENT, "\"tile 004\" would be");
+    OK(build(&more, 6, at("a.mfi"), (mfrgn_index_build){.resume = 0}, 1));
+    OK(mfrgn_index_open(context, at("a.mfi"), &index));
+    OK(mfrgn_index_verify(index, NULL));
+    OK(build(&plain, TILES, at("whole.mfi"), (mfrgn_index_build){.storage = MFRGN_INDEX_F32_I8}, 0));
+    mfrgn_index *whole;
+    OK(mfrgn_index_open(context, at("whole.mfi"), &whole));
+    ck_assert_uint_eq(index->header.count, TILES);
+    ck_assert_int_eq(memcmp(index->f32, whole->f32, TILES * index->header.size * 4), 0);
+    ck_assert_int_eq(memcmp(index->codes, whole->codes, TILES * index->header.size), 0);
+    ck_assert_int_eq(memcmp(index->tiles, whole->tiles, TILES * MF_INDEX_TILE), 0);
+    mfrgn_index_free(whole);
+    mfrgn_index_free(index);
+    FAILS(build(&more, 6, at("none.mfi"), (mfrgn_index_build){0}, 1), MFRGN_ERROR_IO, "none.mfi");
+    ck_assert(!exists(at("none.mfi.partial")));
+}
+END_TEST
+
+START_TEST(calibrated) {
+    mfrgn_index *index;
+    size_t bytes;
+    OK(build(&plain, 3, at("a.mfi"), (mfrgn_index_build){.storage = MFRGN_INDEX_I8}, 0));
+    OK(build(&plain, 3, at("b.mfi"), (mfrgn_index_build){.storage = MFRGN_INDEX_I8}, 0));
+    OK(mfrgn_index_open(context, at("a.mfi"), &index));
+    ck_assert(!mf_index_calibration(index, &bytes) && bytes == 0);
+    OK(mf_index_set_calibration(index, "sigmoid 1 2", 12));
+    mfrgn_index_free(index);
+    OK(mfrgn_index_open(context, at("a.mfi"), &index));
+    OK(mfrgn_index_verify(index, NULL));
+    ck_assert_str_eq(mf_index_calibration(index, &bytes), "sigmoid 1 2");
+    ck_assert_uint_eq(bytes, 12);
+    OK(mf_index_set_calibration(index, NULL, 0));
+    mfrgn_index_free(index);
+    same_files(at("a.mfi"), at("b.mfi"));
+}
+END_TEST
+
+/* ---- damage ---- */
+
+/* What opening and verifying say of a file with these bytes. */
+static mfrgn_status judge(const void *data, size_t size) {
+    mfrgn_index *index = NULL;
+    spill(at("bad.mfi"), data, size);
+    mfrgn_status status = mfrgn_index_open(context, at("bad.mfi"), &index);
+    if (status == MFRGN_OK)
+        status = mfrgn_index_verify(index, NULL);
+    mfrgn_index_free(index);
+    return status;
+}
+
+START_TEST(damaged) {
+    size_t size;
+    OK(build(&plain, 3, at("a.mfi"), (mfrgn_index_build){.storage = MFRGN_INDEX_F32_I8}, 0));
+    unsigned char *data = slurp(at("a.mfi"), &size);
+    mf_index_header h;
+    OK(mf_index_header_decode(context, "a", data, size, &h));
+    ck_assert_int_eq(judge(data, size), MFRGN_OK);
+    for (size_t i = 0; i < size; i += i < 2048 ? 1 : 97) {
+        data[i] ^= (unsigned char)(1 << i % 8);
+        ck_assert_msg(judge(data, size) == MFRGN_ERROR_FORMAT, "byte %zu: %s", i, mfrgn_context_last_error(context));
+        data[i] ^= (unsigned char)(1 << i % 8);
+    }
+    for (int s = 0; s < MF_SECTION_COUNT; s++)
+        for (int k = -1; k <= 1; k++) {
+            size_t begin = h.section[s].offset + (size_t)k, end = begin + h.section[s].bytes;
+            ck_assert_int_eq(judge(data, begin), MFRGN_ERROR_FORMAT);
+            if (end < size)
+                ck_assert_int_eq(judge(data, end), MFRGN_ERROR_FORMAT);
+        }
+    static const size_t cuts[] = {0, 1, 7, 8, 15, 16, 100, 1023};
+    for (size_t i = 0; i < MF_COUNT(cuts); i++)
+        ck_assert_int_eq(judge(data, cuts[i]), MFRGN_ERROR_FORMAT);
+    unsigned char *more = calloc(size + 1, 1);
+    memcpy(more, data, size);
+    ck_assert_int_eq(judge(more, size + 1), MFRGN_ERROR_FORMAT);
+    free(more);
+    free(data);
+}
+END_TEST
+
+/* Headers that are lies with a checksum that fits. */
+START_TEST(hostile) {
+    size_t size;
+    OK(build(&plain, 3, at("a.mfi"), (mfrgn_index_build){.storage = MFRGN_INDEX_F32_F16}, 0));
+    unsigned char *data = slurp(at("a.mfi"), &size), good[MF_INDEX_HEADER];
+    memcpy(good, data, sizeof(good));
+    for (size_t i = 8; i < 400; i += 4)
+        for (int k = 0; k < 6; k++) {
+            static const uint32_t value[] = {0, 1, 2, 0x7fffffff, 0x80000000, 0xffffffff};
+            memcpy(data, good, sizeof(good));
+            mf_put32(data + i, value[k]);
+            mf_put64(data + MF_INDEX_HEADER - 8, mf_checksum(data, MF_INDEX_HEADER - 8));
+            mfrgn_status status = judge(data, size); /* no crash, no huge allocation: ASan and rlimits see to it */
+            int hash = i >= 40 && i < 88; /* hashes and the place in the list are any */
+            ck_assert_msg(hash || status != MFRGN_OK || memcmp(data, good, MF_INDEX_HEADER) == 0, "word at %zu", i);
+        }
+    memcpy(data, good, sizeof(good));
+    mf_put32(data + 8, 2);
+    mf_put64(data + MF_INDEX_HEADER - 8, mf_checksum(data, MF_INDEX_HEADER - 8));
+    ck_assert_int_eq(judge(data, size), MFRGN_ERROR_UNSUPPORTED);
+    ck_assert(strstr(mfrgn_context_last_error(context), "version 2"));
+    free(data);
+}
+END_TEST
+
+/* ---- exports ---- */
+
+START_TEST(exported) {
+    mfrgn_index *index;
+    size_t size;
+    OK(build(&plain, 6, at("a.mfi"), (mfrgn_index_build){.storage = _i ? MFRGN_INDEX_I8 : MFRGN_INDEX_F32}, 0));
+    OK(mfrgn_index_open(context, at("a.mfi"), &index));
+    OK(mfrgn_index_export(index, MFRGN_EXPORT_NPY_CSV, at("out")));
+    OK(mfrgn_index_export(index, MFRGN_EXPORT_GEOJSON, at("out.geojson")));
+    unsigned char *npy = slurp(at("out.npy"), &size);
+    ck_assert_uint_eq(size, 128 + 6 * index->header.size * 4);
+    ck_assert(memcmp(npy, "\x93NUMPY\x01\x00", 8) == 0 && npy[127] == '\n' && strstr((char *)npy + 10, "(6, 2048)"));
+    float *row = malloc(index->header.size * 4);
+    OK(mfrgn_index_descriptor(index, 5, row));
+    ck_assert_int_eq(memcmp(row, npy + 128 + 5 * index->header.size * 4, index->header.size * 4), 0);
+    free(row);
+    char *csv = (char *)slurp(at("out.csv"), &size);
+    static const char start[] = "tile,id,path,latitude,longitude,width_m,height_m,metres_per_pixel\r\n"
+                                "0,tile 000,0.png,51.5,-0.125,,,\r\n"
+                                "1,tile 001,\"a, \"\"b\"\"/1.png\",51.501,-0.125244141,76.25,76.25,0.119140625\r\n";
+    ck_assert_msg(strncmp(csv, start, strlen(start)) == 0, "%s", csv);
+    ck_assert(strstr(csv, "4,tile 004,4.png,,,,,\r\n"));
+    char *json = (char *)slurp(at("out.geojson"), &size);
+    ck_assert(strstr(json, "\"coordinates\": [-0.125244141, 51.501]"));
+    ck_assert(strstr(json, "\"path\": \"a, \\\"b\\\"/1.png\"") && strstr(json, "\"geometry\": null"));
+    FAILS(mfrgn_index_export(index, MFRGN_EXPORT_GEOJSON, at("no/such")), MFRGN_ERROR_IO, "no/such");
+    free(csv);
+    free(json);
+    free(npy);
+    mfrgn_index_free(index);
+}
+END_TEST
+
+START_TEST(checksums) {
+    /* the published test vectors of XXH64: "" and a fox */
+    ck_assert_uint_eq(mf_checksum("", 0), 0xef46db3751d8e999u);
+    ck_assert_uint_eq(mf_checksum("a", 1), 0xd24ec4f1a98c6e5bu);
+    ck_assert_uint_eq(mf_checksum("abc", 3), 0x44bc2cf5ad770999u);
+    unsigned char data[200];
+    for (size_t i = 0; i < sizeof(data); i++)
+        data[i] = (unsigned char)(i * 7);
+    for (size_t a = 0; a <= sizeof(data); a += 3)
+        for (size_t b = a; b <= sizeof(data); b += 11) {
+            mf_checksum_state s;
+            mf_checksum_begin(&s);
+            mf_checksum_add(&s, data, a);
+            mf_checksum_add(&s, data + a, b - a);
+            mf_checksum_add(&s, data + b, sizeof(data) - b);
+            ck_assert_uint_eq(mf_checksum_end(&s), mf_checksum(data, sizeof(data)));
+        }
+}
+END_TEST
+
+int main(void) {
+    Suite *s = suite_create("index");
+    TCase *t = tcase_create("index");
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_set_timeout(t, 500);
+    tcase_add_loop_test(t, built_and_read, 0, 5);
+    tcase_add_test(t, another_model_is_refused);
+    tcase_add_test(t, unreadable_tiles);
+    tcase_add_loop_test(t, shards_make_one, 0, 5);
+    tcase_add_loop_test(t, killed_and_resumed, 0, 3);
+    tcase_add_test(t, cancelled);
+    tcase_add_test(t, two_writers);
+    tcase_add_test(t, full_disk);
+    tcase_add_test(t, added);
+    tcase_add_test(t, calibrated);
+    tcase_add_test(t, damaged);
+    tcase_add_test(t, hostile);
+    tcase_add_loop_test(t, exported, 0, 2);
+    tcase_add_test(t, checksums);
+    suite_add_tcase(s, t);
+    return mf_run_suite(s);
+}
