@@ -134,6 +134,6 @@ char *tool_format(const char *format, ...) __attribute__((format(printf, 1, 2)))
 
 /* The subcommands. */
 extern const tool_command command_info, command_convert, command_embed, command_compare, command_eval, command_bench,
-    command_selftest;
+    command_selftest, command_locate, command_track, command_index_calibrate;
 
 #endif

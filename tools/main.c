@@ -8,7 +8,8 @@
 #include "common.h"
 
 static const tool_command *const commands[] = {&command_info,    &command_convert, &command_embed,
-                                               &command_compare, &command_eval,    &command_bench,   &command_selftest};
+                                               &command_compare, &command_locate,  &command_track,
+                                               &command_index_calibrate, &command_eval, &command_bench, &command_selftest};
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
 static void print_help(FILE *file) {
@@ -17,7 +18,7 @@ static void print_help(FILE *file) {
                   "where both show the same place.\n\n"
                   "Commands:\n");
     for (int i = 0; i < COMMANDS; i++)
-        fprintf(file, "  %-10s %s\n", commands[i]->name, commands[i]->summary);
+        fprintf(file, "  %-15s %s\n", commands[i]->name, commands[i]->summary);
     fprintf(file, "\n'mfrgn COMMAND --help' tells more, with examples; so does 'man mfrgn'.\n\n"
                   "Options:\n"
                   "  -h, --help     this text\n"
@@ -40,6 +41,8 @@ static int help(int argc, char **argv) {
         return TOOL_OK;
     }
     const tool_command *command = find(argv[2]);
+    if (argc > 3 && !strcmp(argv[2], "index") && !strcmp(argv[3], "calibrate"))
+        command = &command_index_calibrate;
     if (!command)
         return tool_usage("there is no command '%s'", argv[2]);
     tool_print_help(command, stdout);
@@ -62,6 +65,10 @@ static int dispatch(int argc, char **argv) {
         return help(argc, argv);
     if (!strcmp(word, "--version") || !strcmp(word, "-V") || !strcmp(word, "version"))
         return version();
+    if (!strcmp(word, "index") && argc > 2 && !strcmp(argv[2], "calibrate")) {
+        tool_set_name(command_index_calibrate.name);
+        return command_index_calibrate.run(&command_index_calibrate, argc - 2, argv + 2);
+    }
     const tool_command *command = find(word);
     if (!command)
         return tool_usage(word[0] == '-' ? "unknown option '%s'" : "there is no command '%s'", word);
