@@ -8,7 +8,7 @@
 #include "png.h"
 #include "query.h"
 
-enum { TILE = 192, QUERY = 384, GAP = 14, HEAD = 44, FOOT = 42, MOST = 10, ROW = HEAD + TILE + FOOT };
+enum { TILE = 192, QUERY = 384, GAP = 14, HEAD = 44, FOOT = 62, MOST = 10, ROW = HEAD + TILE + FOOT };
 enum { WHITE = 0xffffff, INK = 0x202428, FAINT = 0x6a737d, GREEN = 0x1a9641, RED = 0xd7301f, GRAY = 0xc4c9cf, PALE = 0xeef0f2 };
 
 /* A tile's picture: from its source, or the file that its path names, as it is or beside the gallery. */
@@ -33,8 +33,8 @@ static mfrgn_bitmap *tile_picture(const query_pictures *p, const mfrgn_tile *til
 /* Fitted into the box, in its middle. */
 static void put_picture(const query_pictures *p, canvas *c, mfrgn_bitmap *bitmap, int x, int y, int width, int height) {
     mfrgn_image image = {.struct_size = sizeof image};
-    canvas_box(c, x, y, width, height, PALE);
     if (!bitmap) {
+        canvas_box(c, x, y, width, height, PALE);
         canvas_text(c, x + width / 2 - 5 * CANVAS_LETTER, y + height / 2 - 4, 1, FAINT, width, "no picture");
         return;
     }
@@ -100,7 +100,7 @@ unsigned char *mosaic_make(const query_pictures *p, const query_answer *answers,
         return NULL;
     for (size_t i = 0; i < count; i++) {
         if (i)
-            canvas_box(&c, GAP, GAP / 2 + (int)i * ROW - 1, c.width - 2 * GAP, 1, GRAY);
+            canvas_box(&c, GAP, GAP + (int)i * ROW - 14, c.width - 2 * GAP, 1, GRAY);
         put_answer(p, &c, &answers[i], GAP + (int)i * ROW);
     }
     unsigned char *png = png_encode(c.pixels, c.width, c.height, size);

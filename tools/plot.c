@@ -10,7 +10,6 @@ enum { SIDE = 460, PAD = 46 };
 typedef struct frame {
     double latitude, longitude;
     double west, south, metres; /* what is seen is a square */
-    int right, left, points;
 } frame;
 
 static double px(const frame *f, double east) {
@@ -39,6 +38,10 @@ static frame frame_of(const mfrgn_index *index, const query_answer *a, size_t n)
         widen(&s, &t, y);
         largest = fmax(largest, fmax(tile.width_m, tile.height_m));
     }
+    widen(&w, &e, -sqrt(a->estimate.east_m2));
+    widen(&w, &e, sqrt(a->estimate.east_m2));
+    widen(&s, &t, -sqrt(a->estimate.north_m2));
+    widen(&s, &t, sqrt(a->estimate.north_m2));
     if (a->has_truth) {
         query_metres(f.latitude, f.longitude, a->latitude, a->longitude, &x, &y);
         widen(&w, &e, x);
@@ -107,8 +110,9 @@ static void truth_mark(FILE *file, const frame *f, const query_answer *a) {
     if (!a->has_truth)
         return;
     query_metres(f->latitude, f->longitude, a->latitude, a->longitude, &x, &y);
-    fprintf(file, "<path class='w' d='M%.1f %.1f m-8 -8 l16 16 m0 -16 l-16 16'><title>truth %.6f, %.6f</title></path>\n",
-            px(f, x), py(f, y), a->latitude, a->longitude);
+    for (int i = 0; i < 2; i++)
+        fprintf(file, "<path class='%s' d='M%.1f %.1f m-8 -8 l16 16 m0 -16 l-16 16'><title>truth %.6f, %.6f</title></path>\n",
+                i ? "w" : "o", px(f, x), py(f, y), a->latitude, a->longitude);
 }
 
 /* The ellipse of one standard deviation. */
@@ -121,7 +125,7 @@ static void ellipse(FILE *file, const frame *f, const mfrgn_estimate *e) {
             "<ellipse class='e' cx='%.1f' cy='%.1f' rx='%.1f' ry='%.1f' transform='rotate(%.2f %.1f %.1f)'>"
             "<title>one standard deviation</title></ellipse>\n",
             px(f, 0), py(f, 0), sqrt(mean + root) * scale, sqrt(fmax(mean - root, 0)) * scale, -angle, px(f, 0), py(f, 0));
-    fprintf(file, "<path class='p' d='M%.1f %.1f m-9 0 h18 m-9 -9 v18'/>\n", px(f, 0), py(f, 0));
+    fprintf(file, "<path class='p' d='M%.1f %.1f m-24 0 h48 m-24 -24 v48'/>\n", px(f, 0), py(f, 0));
 }
 
 void plot_candidates(FILE *file, const mfrgn_index *index, const query_answer *a) {

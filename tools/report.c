@@ -12,11 +12,12 @@ static const char style[] =
     "p{margin:.3em 0}.note{color:#6a737d}.big{font-size:1.15em;font-weight:600}img{max-width:100%;margin:.6em 0}"
     "table{border-collapse:collapse;margin:.6em 0;font-size:.93em}td,th{padding:.2em .8em .2em 0;text-align:right}"
     "td:last-child,th:last-child{text-align:left}th{color:#6a737d;font-weight:500;border-bottom:1px solid #d9dde1}"
-    "tr.y td{color:#1a7a37;font-weight:600}.plots{display:flex;flex-wrap:wrap;gap:12px}svg{max-width:100%;height:auto}"
+    "tr.y td{color:#1a7a37;font-weight:600}.plots{display:flex;flex-wrap:wrap;gap:12px}"
+    ".plots>svg{max-width:100%;height:auto}"
     "svg text{font:12px system-ui,sans-serif;fill:#4a525a}svg .t{font-size:14px;font-weight:600;fill:#202428}"
     ".f{fill:#fafbfc;stroke:#c4c9cf}.g line{stroke:#dfe3e7}.g text{font-size:11px}.l{fill:#fff;opacity:.85}"
     ".b{fill:none;stroke:#202428;stroke-width:1.5}.e{fill:#2b6cb0;fill-opacity:.08;stroke:#2b6cb0;stroke-dasharray:4 3}"
-    ".p{stroke:#2b6cb0;stroke-width:1.5}.w{fill:none;stroke:#1a9641;stroke-width:3}.c{fill:#5b7083}.y{fill:#1a9641}"
+    ".p{stroke:#2b6cb0;stroke-width:1.5}.w{fill:none;stroke:#0b7a2e;stroke-width:3}.o{fill:none;stroke:#fff;stroke-width:7}.c{fill:#5b7083}.y{fill:#1a9641}"
     ".n{fill:#d7301f}circle{fill-opacity:.85;stroke:#fff}svg .r{fill:#fff;font-size:11px;font-weight:600;text-anchor:middle}"
     ".h{stroke:#8a5a44;stroke-opacity:.35}";
 
