@@ -396,8 +396,18 @@ enum { PARTS = sizeof parts / sizeof *parts };
 static void print_parts(FILE *file) {
     fprintf(file, "Usage: mfrgn index PART [OPTIONS]\n\nGalleries of tiles on disk.\n\nParts:\n");
     for (int i = 0; i < PARTS; i++)
-        fprintf(file, "  %-8s %s\n", parts[i].name + strlen("index "), parts[i].summary);
+        fprintf(file, "  %-9s %s\n", parts[i].name + strlen("index "), parts[i].summary);
+    fprintf(file, "  %-9s %s\n", "calibrate", command_index_calibrate.summary);
     fprintf(file, "\n'mfrgn index PART --help' tells more, with examples.\n");
+}
+
+static const tool_command *find_part(const char *name) {
+    if (!strcmp(name, "calibrate"))
+        return &command_index_calibrate; /* calibrate.c */
+    for (int i = 0; i < PARTS; i++)
+        if (!strcmp(name, parts[i].name + strlen("index ")))
+            return &parts[i];
+    return NULL;
 }
 
 static int run(const tool_command *command, int argc, char **argv) {
@@ -410,18 +420,17 @@ static int run(const tool_command *command, int argc, char **argv) {
         print_parts(stdout);
         return TOOL_OK;
     }
-    for (int i = 0; i < PARTS; i++)
-        if (!strcmp(argv[1], parts[i].name + strlen("index "))) {
-            tool_set_name(parts[i].name);
-            return parts[i].run(&parts[i], argc - 1, argv + 1);
-        }
-    return tool_usage("there is no 'index %s'", argv[1]);
+    const tool_command *part = find_part(argv[1]);
+    if (!part)
+        return tool_usage("there is no 'index %s'", argv[1]);
+    tool_set_name(part->name);
+    return part->run(part, argc - 1, argv + 1);
 }
 
 const tool_command command_index = {
     "index",
-    "build, extend, join and export galleries of tiles",
-    "build|add|merge|info|verify|export [OPTIONS]",
+    "build, extend, join, calibrate and export galleries of tiles",
+    "build|add|merge|info|verify|export|calibrate [OPTIONS]",
     "Galleries of tiles on disk.  'mfrgn index PART --help' tells of each part.",
     "  mfrgn index build -m vigor.safetensors --tiles seattle/ -o seattle.mfi\n"
     "  mfrgn index info seattle.mfi\n",

@@ -7,8 +7,9 @@
 #include "bench.h"
 #include "common.h"
 
-static const tool_command *const commands[] = {&command_info,  &command_convert, &command_embed, &command_compare,
-                                               &command_index, &command_eval,    &command_bench, &command_selftest};
+static const tool_command *const commands[] = {&command_info,   &command_convert, &command_embed, &command_compare,
+                                               &command_index,  &command_locate,  &command_track, &command_eval,
+                                               &command_bench,  &command_selftest};
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
 static void print_help(FILE *file) {
@@ -17,7 +18,7 @@ static void print_help(FILE *file) {
                   "where both show the same place.\n\n"
                   "Commands:\n");
     for (int i = 0; i < COMMANDS; i++)
-        fprintf(file, "  %-10s %s\n", commands[i]->name, commands[i]->summary);
+        fprintf(file, "  %-15s %s\n", commands[i]->name, commands[i]->summary);
     fprintf(file, "\n'mfrgn COMMAND --help' tells more, with examples; so does 'man mfrgn'.\n\n"
                   "Options:\n"
                   "  -h, --help     this text\n"
