@@ -18,7 +18,7 @@ static void print_help(FILE *file) {
                   "where both show the same place.\n\n"
                   "Commands:\n");
     for (int i = 0; i < COMMANDS; i++)
-        fprintf(file, "  %-15s %s\n", commands[i]->name, commands[i]->summary);
+        fprintf(file, "  %-10s %s\n", commands[i]->name, commands[i]->summary);
     fprintf(file, "\n'mfrgn COMMAND --help' tells more, with examples; so does 'man mfrgn'.\n\n"
                   "Options:\n"
                   "  -h, --help     this text\n"
