@@ -92,13 +92,23 @@ typedef struct mfrgn_index_build {
     void *skipped_user;
 } mfrgn_index_build;
 
-/** Embeds tiles into a new gallery file; the old file stays whole until the new one is complete.  @since 0.2 */
+/**
+ * Embeds tiles into a new gallery file; the old file stays whole until the new one is complete.  What is embedded so
+ * far lies in `path`.partial, locked; a build that failed or was killed leaves it for `resume`.
+ * @param build [in] NULL: f32, all tiles, no progress
+ * @return MFRGN_OK, MFRGN_ERROR_IO (also: another process builds this gallery), MFRGN_ERROR_MISMATCH (`resume`: what is
+ *         there is of another model, preparation or list of tiles), MFRGN_ERROR_ARGUMENT (an id twice, a latitude beyond
+ *         90, no tile), MFRGN_ERROR_CANCELLED, and those of mfrgn_embed()
+ * @since 0.2
+ */
 MFRGN_API mfrgn_status mfrgn_index_create(mfrgn_session *session, const mfrgn_tiles *tiles, const char *path,
                                           const mfrgn_index_build *build);
-/** A new gallery file at `path` with the tiles of the old one and more.  @since 0.2 */
+/** A new gallery file at `path` with the tiles of the old one and more; build->storage is the old one's.  A calibration is
+ *  dropped: it was of the smaller gallery.  @since 0.2 */
 MFRGN_API mfrgn_status mfrgn_index_add(mfrgn_session *session, const mfrgn_tiles *tiles, const char *path,
                                        const mfrgn_index_build *build);
-/** Joins galleries of one model into `path`; shards of one build give the bytes of a build in one piece.  @since 0.2 */
+/** Joins galleries of one model into `path`, none of which may lack a tile between two shards; shards of one build, in
+ *  any order, give the bytes of a build in one piece.  Each is verified; calibrations are dropped.  @since 0.2 */
 MFRGN_API mfrgn_status mfrgn_index_merge(mfrgn_context *context, const char *const *paths, size_t count,
                                          const char *path);
 /** Opens a gallery: memory-mapped, header and tables checked; descriptors by mfrgn_index_verify().  @since 0.2 */
@@ -154,10 +164,15 @@ MFRGN_API mfrgn_status mfrgn_searcher_create(mfrgn_context *context, const mfrgn
 MFRGN_API void mfrgn_searcher_free(mfrgn_searcher *searcher);
 
 /**
- * The k tiles of the highest score for each query, best first, ties by tile number.
+ * The k tiles of the highest score for each query, best first, ties by tile number.  A score is the inner product of the
+ * query and the stored descriptor in f64 in one order, rounded once: exact, and the same on every backend and storage
+ * that keeps f32.  (With MFRGN_INDEX_F16 and I8 it is the exact product with what is stored.)
  * @param queries [in] n x size f32
  * @param k       [in] 1 .. 1024; may exceed the tiles that are looked at
+ * @param filter  [in] or NULL: every tile
  * @param hits    [out] n x k; unused ones have tile (size_t)-1 and score -2
+ * @return MFRGN_OK, MFRGN_ERROR_ARGUMENT, MFRGN_ERROR_NUMERIC (a query is NaN or infinite), MFRGN_ERROR_MEMORY,
+ *         MFRGN_ERROR_BACKEND
  * @since 0.2
  */
 MFRGN_API mfrgn_status mfrgn_index_search(const mfrgn_index *index, mfrgn_searcher *searcher, const float *queries,

@@ -294,11 +294,11 @@ START_TEST(filters) {
             int named = 0;
             for (size_t k = 0; k < 8; k++)
                 named |= ids[k] == i;
-            let[i] = step == 0   ? t.located && mfrgn_distance_m(51.03, 180, t.latitude, t.longitude) <= 5000
+            let[i] = (unsigned char)(step == 0   ? t.located && mfrgn_distance_m(51.03, 180, t.latitude, t.longitude) <= 5000
                      : step == 1 ? t.located && in_box
                      : step == 2 ? named
                      : step == 3 ? 0
-                                 : t.located;
+                                 : t.located);
             through += let[i];
         }
         ck_assert(step == 3 ? through == 0 : through > 5 && through < 1000);
