@@ -55,7 +55,8 @@ static void make_query(const made_gallery *g, size_t tile, double score, float *
 /* ---- answers ---- */
 
 START_TEST(test_answers) {
-    made_gallery g = {.columns = 12, .rows = 10, .size = 64, .latitude = 51.5, .longitude = -0.1, .step = 100, .width = 100};
+    made_gallery g = {
+        .columns = 12, .rows = 10, .size = 64, .latitude = 51.5, .longitude = -0.1, .step = 100, .width = 100};
     mfrgn_index *index = made_open(context, &g, "g");
     mfrgn_locate_options o = {.struct_size = sizeof(o), .k = 7};
     mfrgn_location *l;
@@ -103,7 +104,8 @@ START_TEST(test_answers) {
 END_TEST
 
 START_TEST(test_prior) {
-    made_gallery g = {.columns = 12, .rows = 10, .size = 64, .latitude = 51.5, .longitude = 179.999, .step = 100, .width = 100};
+    made_gallery g = {
+        .columns = 12, .rows = 10, .size = 64, .latitude = 51.5, .longitude = 179.999, .step = 100, .width = 100};
     mfrgn_index *index = made_open(context, &g, "g");
     mfrgn_locate_options o = {.struct_size = sizeof(o), .k = 100};
     mfrgn_location *l;
@@ -246,8 +248,8 @@ START_TEST(test_fit_logistic) {
     }
     mf_calibration c = {.pool = MF_POOL};
     mf_fit(trial, n, 0, 0, &c);
-    ck_assert_msg(fabs(c.score_weight - 9) < 0.7 && fabs(c.margin_weight - 14) < 1.5, "%g %g %g", c.bias, c.score_weight,
-                  c.margin_weight);
+    ck_assert_msg(fabs(c.score_weight - 9) < 0.7 && fabs(c.margin_weight - 14) < 1.5, "%g %g %g", c.bias,
+                  c.score_weight, c.margin_weight);
     /* as many yes as no were taken, so that the bias is what is left of the rates */
     double forecast = 0, came = 0;
     for (size_t i = 0; i < n; i++) {
@@ -272,7 +274,8 @@ END_TEST
 /* The whole way: queries near their tiles, of which too many are wrong for the default temperature. */
 START_TEST(test_calibrate) {
     enum { N = 1500, SIZE = 48 };
-    made_gallery g = {.columns = 20, .rows = 15, .size = SIZE, .latitude = 48, .longitude = 11, .step = 80, .width = 80};
+    made_gallery g = {
+        .columns = 20, .rows = 15, .size = SIZE, .latitude = 48, .longitude = 11, .step = 80, .width = 80};
     mfrgn_index *index = made_open(context, &g, "g");
     float *queries = malloc(N * SIZE * sizeof(float));
     static size_t truth[N];
@@ -284,7 +287,8 @@ START_TEST(test_calibrate) {
     OK(mfrgn_index_calibrate(index, searcher, queries, truth, N, NULL, &found));
     ck_assert(found.folds == 10 && found.queries == N && found.found > N * 8 / 10 && found.found <= N);
     ck_assert(found.accuracy > 0.3 && found.accuracy < 0.95);
-    ck_assert_msg(found.ece_after < 0.08 && found.ece_after < found.ece_before, "%g %g", found.ece_before, found.ece_after);
+    ck_assert_msg(found.ece_after < 0.08 && found.ece_after < found.ece_before, "%g %g", found.ece_before,
+                  found.ece_after);
     ck_assert_msg(found.loss_after < found.loss_before, "%g %g", found.loss_before, found.loss_after);
     ck_assert_msg(found.ece_in_gallery < 0.08, "%g", found.ece_in_gallery);
     printf("ECE of the best tile %.3f -> %.3f, in the gallery %.3f, temperature %.4f, R@1 %.2f\n", found.ece_before,
@@ -320,7 +324,8 @@ START_TEST(test_calibrate) {
     /* what cannot be calibrated */
     FAILS(mfrgn_index_calibrate(index, searcher, queries, truth, 4, NULL, NULL), MFRGN_ERROR_ARGUMENT, "at least 5");
     truth[3] = 300;
-    FAILS(mfrgn_index_calibrate(index, searcher, queries, truth, N, NULL, NULL), MFRGN_ERROR_ARGUMENT, "true tile is 300");
+    FAILS(mfrgn_index_calibrate(index, searcher, queries, truth, N, NULL, NULL), MFRGN_ERROR_ARGUMENT,
+          "true tile is 300");
     mfrgn_index_free(index);
     free(queries);
     free(g.values);
@@ -336,12 +341,14 @@ START_TEST(test_calibrate_few) {
     mfrgn_index *index = made_open(context, &one, "one");
     for (size_t i = 0; i < 5; i++)
         memcpy(same + 8 * i, one.values, sizeof(same) / 5);
-    FAILS(mfrgn_index_calibrate(index, searcher, same, truth, 5, NULL, &found), MFRGN_ERROR_ARGUMENT, "no tile is left");
+    FAILS(mfrgn_index_calibrate(index, searcher, same, truth, 5, NULL, &found), MFRGN_ERROR_ARGUMENT,
+          "no tile is left");
     mfrgn_index_free(index);
     index = made_open(context, &ten, "ten");
     for (size_t i = 0; i < 10; i++)
         truth[i] = i;
-    OK(mfrgn_index_calibrate(index, searcher, ten.values, truth, 10, NULL, &found)); /* all right: nothing is infinite */
+    OK(mfrgn_index_calibrate(index, searcher, ten.values, truth, 10, NULL,
+                             &found)); /* all right: nothing is infinite */
     ck_assert(found.folds == 10 && found.accuracy == 1 && found.temperature > 1e-3 && isfinite(found.score_weight));
     ck_assert(found.ece_after < found.ece_before + 1e-9);
     mfrgn_index_free(index);
@@ -363,7 +370,8 @@ START_TEST(test_bad_record) {
         OK(mf_index_set_calibration(index, record, cut[i]));
         mfrgn_index_free(index);
         OK(mfrgn_index_open(context, in_folder("g"), &index));
-        FAILS(mfrgn_locate_descriptors(index, searcher, g.values, 1, NULL, &l), MFRGN_ERROR_FORMAT, "contradicts itself");
+        FAILS(mfrgn_locate_descriptors(index, searcher, g.values, 1, NULL, &l), MFRGN_ERROR_FORMAT,
+              "contradicts itself");
         c.temperature = 1;
     }
     mfrgn_index_free(index);
@@ -408,7 +416,8 @@ START_TEST(test_model) {
     mfrgn_image two[2] = {image, image};
     OK(mfrgn_locate(index, session, two, 2, NULL, &l));
     mfrgn_estimate e = estimate_of(l, 1);
-    ck_assert(mfrgn_location_count(l) == 2 && e.located && e.candidates == 4 && e.latitude > 51.49 && e.latitude < 51.51);
+    ck_assert(mfrgn_location_count(l) == 2 && e.located && e.candidates == 4 && e.latitude > 51.49 &&
+              e.latitude < 51.51);
     /* turned by the columns that the answer names, the panorama gives the answer without a search */
     mfrgn_locate_options o = {.struct_size = sizeof(o), .yaw_steps = 5};
     OK(mfrgn_locate(index, session, &image, 1, &o, &m));
@@ -436,7 +445,8 @@ START_TEST(test_model) {
     /* another model is refused, with both names */
     OK(mfrgn_model_create(context, config, 77, &other));
     stranger = session_of(other, "f32", 1);
-    FAILS(mfrgn_locate(index, stranger, &image, 1, NULL, &l), MFRGN_ERROR_MISMATCH, "was built with the model convnext_atto");
+    FAILS(mfrgn_locate(index, stranger, &image, 1, NULL, &l), MFRGN_ERROR_MISMATCH,
+          "was built with the model convnext_atto");
     ck_assert_ptr_nonnull(strstr(mfrgn_context_last_error(context), "this one is convnext_atto"));
     mfrgn_session_free(stranger);
     mfrgn_model_free(other);
@@ -458,7 +468,8 @@ static void add(Suite *s, const char *name, const TTest *const *tests, size_t co
 
 int main(void) {
     const TTest *const answers[] = {test_answers, test_prior, test_unlocated, test_heading};
-    const TTest *const fitting[] = {test_fit, test_fit_logistic, test_ece, test_calibrate, test_calibrate_few, test_bad_record};
+    const TTest *const fitting[] = {test_fit,       test_fit_logistic,  test_ece,
+                                    test_calibrate, test_calibrate_few, test_bad_record};
     const TTest *const model[] = {test_model};
     Suite *s = suite_create("locate");
     add(s, "answers", answers, MF_COUNT(answers));

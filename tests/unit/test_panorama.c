@@ -69,7 +69,7 @@ START_TEST(test_reproject) {
     spot(60, 45, &c, &x, &y);
     ck_assert(abs(x - 480) <= 1 && abs(y - 140) <= 1);
     c = (mfrgn_camera){.struct_size = sizeof(c), .fx = 60}; /* 90 degrees as well */
-    spot(60 + 34.64, 45, &c, &x, &y);                      /* atan(34.64 / 60) = 30 degrees to the right */
+    spot(60 + 34.64, 45, &c, &x, &y);                       /* atan(34.64 / 60) = 30 degrees to the right */
     ck_assert(abs(x - 420) <= 1 && abs(y - 180) <= 1);
     c.roll = 90; /* its right side is down */
     spot(60 + 34.64, 45, &c, &x, &y);
