@@ -63,7 +63,8 @@ static int find_tile(const calibrate_work *w, const mfrgn_sample *aerial, const 
     for (size_t i = 0; ground->located && i < info.count; i++) {
         query_answer place = {.has_truth = 1, .latitude = ground->latitude, .longitude = ground->longitude};
         mfrgn_tile t = query_tile(w->index, i);
-        double distance = t.located ? mfrgn_distance_m(t.latitude, t.longitude, place.latitude, place.longitude) : INFINITY;
+        double distance =
+            t.located ? mfrgn_distance_m(t.latitude, t.longitude, place.latitude, place.longitude) : INFINITY;
         if (distance < nearest && query_is_true(&place, &t) == 1) {
             nearest = distance;
             *tile = i;
@@ -220,7 +221,9 @@ static int run(const tool_command *command, int argc, char **argv) {
     if (code >= 0)
         return code;
     tool_catch_signals();
-    calibrate_work work = {.context = tool_context(&options), .options = &options, .calibrate = &calibrate,
+    calibrate_work work = {.context = tool_context(&options),
+                           .options = &options,
+                           .calibrate = &calibrate,
                            .locate = query_locate(&calibrate.query, &options)};
     code = work.context ? work_on(&work) : TOOL_FAILED;
     mfrgn_context_free(work.context);
@@ -231,8 +234,10 @@ const tool_command command_index_calibrate = {
     "index calibrate",
     "fit a gallery's probabilities to known places",
     "--model FILE --pairs FILE.csv [OPTIONS] GALLERY",
-    "Embeds pictures whose tiles are known, and fits the temperature of the probabilities of tiles and a model of \"the\n"
-    "place is in the gallery at all\"; both are kept in the gallery and hold for queries that are made in the same way\n"
+    "Embeds pictures whose tiles are known, and fits the temperature of the probabilities of tiles and a model of "
+    "\"the\n"
+    "place is in the gallery at all\"; both are kept in the gallery and hold for queries that are made in the same "
+    "way\n"
     "(--yaw, --fov, --precrop).  The errors told are those of pictures that took no part in fitting.",
     "  mfrgn index calibrate --model vigor.pth --pairs validation.csv london.mfg\n"
     "  mfrgn index calibrate -m vigor.pth --pairs validation.csv --yaw 16 london.mfg\n",

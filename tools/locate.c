@@ -53,7 +53,11 @@ static int take(void *user, const char *name, const char *value) {
     const struct {
         const char *name;
         const char **text;
-    } texts[] = {{"mosaic", &l->mosaic}, {"report", &l->report}, {"truth", &l->truth}, {"tiles", &l->tiles}, {"output", &l->output}};
+    } texts[] = {{"mosaic", &l->mosaic},
+                 {"report", &l->report},
+                 {"truth", &l->truth},
+                 {"tiles", &l->tiles},
+                 {"output", &l->output}};
     static const struct {
         const char *name;
         query_format format;
@@ -280,10 +284,12 @@ const tool_command command_locate = {
     "--model FILE --index FILE [OPTIONS] PICTURES...",
     "Searches a gallery for the place of each picture (files, or folders with all the pictures below them): the\n"
     "position with its standard deviation, the best tiles, their probabilities, and how probable it is that the place\n"
-    "is in the gallery at all.  Probabilities hold once the gallery is calibrated ('mfrgn index calibrate').  A picture\n"
+    "is in the gallery at all.  Probabilities hold once the gallery is calibrated ('mfrgn index calibrate').  A "
+    "picture\n"
     "that cannot be read is told on stderr and left out; the exit code is then 3.",
     "  mfrgn locate --model vigor.pth --index london.mfg street.jpg\n"
-    "  mfrgn locate -m cvusa.safetensors -i town.mfg --yaw 16 --prior 51.51,-0.09,2000 --geojson photos/ > answers.json\n"
+    "  mfrgn locate -m cvusa.safetensors -i town.mfg --yaw 16 --prior 51.51,-0.09,2000 --geojson photos/ > "
+    "answers.json\n"
     "  mfrgn locate -m vigor.pth -i london.mfg --truth pairs.csv --report report.html --mosaic all.png photos/\n"
     "  mfrgn locate -m vigor.pth -i london.mfg --fov 70 --pitch 5 --yaw 24 phone.jpg\n",
     OPT_MODEL | OPT_NETWORK | OPT_SET | OPT_UNTRAINED | OPT_SESSION | OPT_PRECROP | OPT_JSON | OPT_QUIET,

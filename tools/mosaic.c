@@ -9,7 +9,15 @@
 #include "query.h"
 
 enum { TILE = 192, QUERY = 384, GAP = 14, HEAD = 44, FOOT = 62, MOST = 10, ROW = HEAD + TILE + FOOT };
-enum { WHITE = 0xffffff, INK = 0x202428, FAINT = 0x6a737d, GREEN = 0x1a9641, RED = 0xd7301f, GRAY = 0xc4c9cf, PALE = 0xeef0f2 };
+enum {
+    WHITE = 0xffffff,
+    INK = 0x202428,
+    FAINT = 0x6a737d,
+    GREEN = 0x1a9641,
+    RED = 0xd7301f,
+    GRAY = 0xc4c9cf,
+    PALE = 0xeef0f2
+};
 
 /* A tile's picture: from its source, or the file that its path names, as it is or beside the gallery. */
 static mfrgn_bitmap *tile_picture(const query_pictures *p, const mfrgn_tile *tile) {

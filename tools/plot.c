@@ -68,7 +68,8 @@ static void grid_lines(FILE *file, const frame *f, int along) {
     double east, north;
     query_metres(f->latitude, f->longitude, f->latitude + 1e-3, f->longitude + 1e-3, &east, &north);
     double degrees = f->metres / (along ? north : east) * 1e-3, step = round_down(degrees / 3);
-    double middle = along ? f->latitude : f->longitude, from = (along ? f->south / north : f->west / east) * 1e-3 + middle;
+    double middle = along ? f->latitude : f->longitude,
+           from = (along ? f->south / north : f->west / east) * 1e-3 + middle;
     for (double at = ceil(from / step) * step; at < from + degrees; at += step) {
         query_metres(f->latitude, f->longitude, along ? at : f->latitude, along ? f->longitude : at, &east, &north);
         double p = along ? py(f, north) : px(f, east);
@@ -78,8 +79,10 @@ static void grid_lines(FILE *file, const frame *f, int along) {
                     "transform='rotate(-90 %d %.1f)' text-anchor='middle'>%.*f</text>\n",
                     PAD, PAD + SIDE, p, p, PAD - 8, p, PAD - 8, p, decimals(step), at);
         else
-            fprintf(file, "<line y1='%d' y2='%d' x1='%.1f' x2='%.1f'/><text x='%.1f' y='%d' text-anchor='middle'>%.*f</text>\n",
-                    PAD, PAD + SIDE, p, p, p, PAD + SIDE + 18, decimals(step), at);
+            fprintf(
+                file,
+                "<line y1='%d' y2='%d' x1='%.1f' x2='%.1f'/><text x='%.1f' y='%d' text-anchor='middle'>%.*f</text>\n",
+                PAD, PAD + SIDE, p, p, p, PAD + SIDE + 18, decimals(step), at);
     }
 }
 
@@ -97,8 +100,8 @@ static void scale_bar(FILE *file, const frame *f) {
     double metres = round_down(f->metres / 4), length = metres / f->metres * SIDE;
     int y = PAD + SIDE - 14, x = PAD + 14;
     fprintf(file, "<rect class='l' x='%d' y='%d' width='%.1f' height='26'/>", x - 7, y - 17, length + 14);
-    fprintf(file, "<path class='b' d='M%d %d v5 h%.1f v-5'/><text x='%.1f' y='%d' text-anchor='middle'>", x, y - 3, length,
-            x + length / 2, y - 5);
+    fprintf(file, "<path class='b' d='M%d %d v5 h%.1f v-5'/><text x='%.1f' y='%d' text-anchor='middle'>", x, y - 3,
+            length, x + length / 2, y - 5);
     if (metres >= 1000)
         fprintf(file, "%g km</text>\n", metres / 1000);
     else
@@ -111,7 +114,8 @@ static void truth_mark(FILE *file, const frame *f, const query_answer *a) {
         return;
     query_metres(f->latitude, f->longitude, a->latitude, a->longitude, &x, &y);
     for (int i = 0; i < 2; i++)
-        fprintf(file, "<path class='%s' d='M%.1f %.1f m-8 -8 l16 16 m0 -16 l-16 16'><title>truth %.6f, %.6f</title></path>\n",
+        fprintf(file,
+                "<path class='%s' d='M%.1f %.1f m-8 -8 l16 16 m0 -16 l-16 16'><title>truth %.6f, %.6f</title></path>\n",
                 i ? "w" : "o", px(f, x), py(f, y), a->latitude, a->longitude);
 }
 
@@ -124,15 +128,16 @@ static void ellipse(FILE *file, const frame *f, const mfrgn_estimate *e) {
     fprintf(file,
             "<ellipse class='e' cx='%.1f' cy='%.1f' rx='%.1f' ry='%.1f' transform='rotate(%.2f %.1f %.1f)'>"
             "<title>one standard deviation</title></ellipse>\n",
-            px(f, 0), py(f, 0), sqrt(mean + root) * scale, sqrt(fmax(mean - root, 0)) * scale, -angle, px(f, 0), py(f, 0));
+            px(f, 0), py(f, 0), sqrt(mean + root) * scale, sqrt(fmax(mean - root, 0)) * scale, -angle, px(f, 0),
+            py(f, 0));
     fprintf(file, "<path class='p' d='M%.1f %.1f m-24 0 h48 m-24 -24 v48'/>\n", px(f, 0), py(f, 0));
 }
 
 void plot_candidates(FILE *file, const mfrgn_index *index, const query_answer *a) {
     frame f = frame_of(index, a, a->shown);
     begin(file, &f, "Candidates, best first");
-    fprintf(file, "<svg x='%d' y='%d' width='%d' height='%d' viewBox='%d %d %d %d'>\n", PAD, PAD, SIDE, SIDE, PAD, PAD, SIDE,
-            SIDE);
+    fprintf(file, "<svg x='%d' y='%d' width='%d' height='%d' viewBox='%d %d %d %d'>\n", PAD, PAD, SIDE, SIDE, PAD, PAD,
+            SIDE, SIDE);
     ellipse(file, &f, &a->estimate);
     for (size_t i = a->shown; i-- > 0;) { /* the best on top */
         double x, y;
@@ -141,10 +146,14 @@ void plot_candidates(FILE *file, const mfrgn_index *index, const query_answer *a
             continue;
         query_metres(f.latitude, f.longitude, t.latitude, t.longitude, &x, &y);
         int is_true = query_is_true(a, &t);
-        fprintf(file, "<circle class='%s' cx='%.1f' cy='%.1f' r='%.1f'><title>", is_true == 1 ? "y" : is_true == 0 ? "n" : "c",
+        fprintf(file, "<circle class='%s' cx='%.1f' cy='%.1f' r='%.1f'><title>",
+                is_true == 1   ? "y"
+                : is_true == 0 ? "n"
+                               : "c",
                 px(&f, x), py(&f, y), 9 + 9 * sqrt(a->candidate[i].probability));
         report_text(file, t.id);
-        fprintf(file, "</title></circle><text class='r' x='%.1f' y='%.1f'>%zu</text>\n", px(&f, x), py(&f, y) + 4, i + 1);
+        fprintf(file, "</title></circle><text class='r' x='%.1f' y='%.1f'>%zu</text>\n", px(&f, x), py(&f, y) + 4,
+                i + 1);
     }
     truth_mark(file, &f, a);
     fprintf(file, "</svg>\n");
@@ -169,8 +178,8 @@ static void legend(FILE *file, double most) {
         colour(file, i / 29.0 * (i / 29.0));
         fprintf(file, "'/>");
     }
-    fprintf(file, "<text x='%d' y='%d'>0</text><text x='%d' y='%d' text-anchor='end'>%.3g %%</text>\n", x, y + 21, x + 150,
-            y + 21, 100 * most);
+    fprintf(file, "<text x='%d' y='%d'>0</text><text x='%d' y='%d' text-anchor='end'>%.3g %%</text>\n", x, y + 21,
+            x + 150, y + 21, 100 * most);
 }
 
 void plot_posterior(FILE *file, const mfrgn_index *index, const query_answer *a) {
@@ -178,8 +187,8 @@ void plot_posterior(FILE *file, const mfrgn_index *index, const query_answer *a)
     double most = a->count ? a->candidate[0].probability : 1;
     begin(file, &f, "Probability of the tiles");
     legend(file, most);
-    fprintf(file, "<svg x='%d' y='%d' width='%d' height='%d' viewBox='%d %d %d %d'>\n", PAD, PAD, SIDE, SIDE, PAD, PAD, SIDE,
-            SIDE);
+    fprintf(file, "<svg x='%d' y='%d' width='%d' height='%d' viewBox='%d %d %d %d'>\n", PAD, PAD, SIDE, SIDE, PAD, PAD,
+            SIDE, SIDE);
     for (size_t i = a->count; i-- > 0;) {
         double x, y, scale = SIDE / f.metres;
         mfrgn_tile t = query_tile(index, a->candidate[i].tile);

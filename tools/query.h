@@ -17,13 +17,17 @@ typedef struct query_options {
 } query_options;
 
 /* Rows of a table of options. */
-#define QUERY_INDEX {"index", 'i', "FILE", "the gallery (needed)"}
-#define QUERY_YAW {"yaw", 0, "N", "unknown heading: roll the panorama N times, keep the best (1)"}
-#define QUERY_PRIOR {"prior", 0, "LAT,LON,RADIUS", "look only within RADIUS metres of this position"}
+#define QUERY_INDEX                                                                                                    \
+    { "index", 'i', "FILE", "the gallery (needed)" }
+#define QUERY_YAW                                                                                                      \
+    { "yaw", 0, "N", "unknown heading: roll the panorama N times, keep the best (1)" }
+#define QUERY_PRIOR                                                                                                    \
+    { "prior", 0, "LAT,LON,RADIUS", "look only within RADIUS metres of this position" }
 #define QUERY_CAMERA                                                                                                   \
     {"fov", 0, "DEG", "a camera of this horizontal field of view (beyond what the paper trained)"},                    \
-        {"pitch", 0, "DEG", "with --fov: the camera looks up by this (0)"},                                            \
-        {"roll", 0, "DEG", "with --fov: the camera is turned clockwise by this (0)"}
+        {"pitch", 0, "DEG", "with --fov: the camera looks up by this (0)"}, {                                          \
+        "roll", 0, "DEG", "with --fov: the camera is turned clockwise by this (0)"                                     \
+    }
 
 void query_begin(query_options *q);
 /* 0, TOOL_USAGE after a message, or -1: not one of these options. */

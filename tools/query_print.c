@@ -29,10 +29,12 @@ static void print_estimate(FILE *file, const query_answer *a) {
 static void print_table(FILE *file, const mfrgn_index *index, const query_answer *a) {
     print_estimate(file, a);
     if (a->shown)
-        fprintf(file, "  %4s  %7s  %11s  %11s  %12s  %s\n", "rank", "score", "probability", "latitude", "longitude", "tile");
+        fprintf(file, "  %4s  %7s  %11s  %11s  %12s  %s\n", "rank", "score", "probability", "latitude", "longitude",
+                "tile");
     for (size_t i = 0; i < a->shown; i++) {
         mfrgn_tile t = query_tile(index, a->candidate[i].tile);
-        fprintf(file, "  %4zu  %7.4f  %9.1f %%  ", i + 1, (double)a->candidate[i].score, 100 * a->candidate[i].probability);
+        fprintf(file, "  %4zu  %7.4f  %9.1f %%  ", i + 1, (double)a->candidate[i].score,
+                100 * a->candidate[i].probability);
         if (t.located)
             fprintf(file, "%11.7f  %12.7f  ", t.latitude, t.longitude);
         else
@@ -170,7 +172,8 @@ void report_text(FILE *file, const char *text) {
 }
 
 static void print_kml(FILE *file, const mfrgn_index *index, const query_answer *answers, size_t count) {
-    fputs("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<kml xmlns=\"http://www.opengis.net/kml/2.2\">\n<Document>\n", file);
+    fputs("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<kml xmlns=\"http://www.opengis.net/kml/2.2\">\n<Document>\n",
+          file);
     for (size_t q = 0; q < count; q++) {
         const query_answer *a = &answers[q];
         fputs("<Folder><name>", file);
@@ -179,8 +182,8 @@ static void print_kml(FILE *file, const mfrgn_index *index, const query_answer *
         if (a->estimate.located) {
             fputs("  <Placemark><name>", file);
             report_text(file, query_name(a->path));
-            fprintf(file, "</name><description>+- %.0f m east, %.0f m north</description>",
-                    sqrt(a->estimate.east_m2), sqrt(a->estimate.north_m2));
+            fprintf(file, "</name><description>+- %.0f m east, %.0f m north</description>", sqrt(a->estimate.east_m2),
+                    sqrt(a->estimate.north_m2));
             fprintf(file, "<Point><coordinates>%.7f,%.7f</coordinates></Point></Placemark>\n", a->estimate.longitude,
                     a->estimate.latitude);
         }
@@ -218,9 +221,10 @@ static void csv_value(FILE *file, int known, const char *format, double value) {
 }
 
 static void print_csv(FILE *file, const mfrgn_index *index, const query_answer *answers, size_t count) {
-    fputs("file,latitude,longitude,east_m2,north_m2,east_north_m2,in_gallery,calibrated,heading,rank,tile,tile_latitude,"
-          "tile_longitude,score,probability\n",
-          file);
+    fputs(
+        "file,latitude,longitude,east_m2,north_m2,east_north_m2,in_gallery,calibrated,heading,rank,tile,tile_latitude,"
+        "tile_longitude,score,probability\n",
+        file);
     for (size_t q = 0; q < count; q++)
         for (size_t i = 0; i < (answers[q].shown ? answers[q].shown : 1); i++) {
             const query_answer *a = &answers[q];

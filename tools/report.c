@@ -8,7 +8,8 @@
 
 static const char style[] =
     "body{font:15px/1.45 system-ui,sans-serif;color:#202428;max-width:1180px;margin:2em auto;padding:0 1.2em}"
-    "h1{font-size:1.5em;margin:0 0 .2em}h2{font-size:1.15em;margin:2.2em 0 .4em;padding-top:1em;border-top:1px solid #d9dde1}"
+    "h1{font-size:1.5em;margin:0 0 .2em}h2{font-size:1.15em;margin:2.2em 0 .4em;padding-top:1em;border-top:1px solid "
+    "#d9dde1}"
     "p{margin:.3em 0}.note{color:#6a737d}.big{font-size:1.15em;font-weight:600}img{max-width:100%;margin:.6em 0}"
     "table{border-collapse:collapse;margin:.6em 0;font-size:.93em}td,th{padding:.2em .8em .2em 0;text-align:right}"
     "td:last-child,th:last-child{text-align:left}th{color:#6a737d;font-weight:500;border-bottom:1px solid #d9dde1}"
@@ -17,8 +18,10 @@ static const char style[] =
     "svg text{font:12px system-ui,sans-serif;fill:#4a525a}svg .t{font-size:14px;font-weight:600;fill:#202428}"
     ".f{fill:#fafbfc;stroke:#c4c9cf}.g line{stroke:#dfe3e7}.g text{font-size:11px}.l{fill:#fff;opacity:.85}"
     ".b{fill:none;stroke:#202428;stroke-width:1.5}.e{fill:#2b6cb0;fill-opacity:.08;stroke:#2b6cb0;stroke-dasharray:4 3}"
-    ".p{stroke:#2b6cb0;stroke-width:1.5}.w{fill:none;stroke:#0b7a2e;stroke-width:3}.o{fill:none;stroke:#fff;stroke-width:7}.c{fill:#5b7083}.y{fill:#1a9641}"
-    ".n{fill:#d7301f}circle{fill-opacity:.85;stroke:#fff}svg .r{fill:#fff;font-size:11px;font-weight:600;text-anchor:middle}"
+    ".p{stroke:#2b6cb0;stroke-width:1.5}.w{fill:none;stroke:#0b7a2e;stroke-width:3}.o{fill:none;stroke:#fff;stroke-"
+    "width:7}.c{fill:#5b7083}.y{fill:#1a9641}"
+    ".n{fill:#d7301f}circle{fill-opacity:.85;stroke:#fff}svg "
+    ".r{fill:#fff;font-size:11px;font-weight:600;text-anchor:middle}"
     ".h{stroke:#8a5a44;stroke-opacity:.35}";
 
 static void write_base64(FILE *file, const unsigned char *data, size_t size) {
@@ -39,18 +42,21 @@ static void write_estimate(FILE *file, const query_answer *a) {
         fprintf(file, "<p>No position.</p>\n");
         return;
     }
-    fprintf(file, "<p><span class='big'>%.6f, %.6f</span> &plusmn; %.0f m east, %.0f m north", e->latitude, e->longitude,
-            sqrt(e->east_m2), sqrt(e->north_m2));
+    fprintf(file, "<p><span class='big'>%.6f, %.6f</span> &plusmn; %.0f m east, %.0f m north", e->latitude,
+            e->longitude, sqrt(e->east_m2), sqrt(e->north_m2));
     if (e->has_heading)
         fprintf(file, ", heading %.0f&deg;", e->heading);
     fprintf(file, "</p>\n<p class='note'>");
     if (a->has_truth)
         fprintf(file, "Error %.0f m. ", mfrgn_distance_m(e->latitude, e->longitude, a->latitude, a->longitude));
     if (isnan(e->in_gallery))
-        fprintf(file, "Not calibrated: probabilities are a softmax at temperature %g, orders rather than frequencies; "
-                      "whether the place is in the gallery is not known.</p>\n", e->temperature);
+        fprintf(file,
+                "Not calibrated: probabilities are a softmax at temperature %g, orders rather than frequencies; "
+                "whether the place is in the gallery is not known.</p>\n",
+                e->temperature);
     else
-        fprintf(file, "In the gallery: %.0f %%. Calibrated, temperature %.4g.</p>\n", 100 * e->in_gallery, e->temperature);
+        fprintf(file, "In the gallery: %.0f %%. Calibrated, temperature %.4g.</p>\n", 100 * e->in_gallery,
+                e->temperature);
 }
 
 static void write_table(FILE *file, const mfrgn_index *index, const query_answer *a) {
@@ -103,8 +109,9 @@ int report_write(FILE *file, const query_pictures *p, const query_answer *answer
     report_text(file, query_name(p->index_path));
     fprintf(file, "; model ");
     report_text(file, info.model);
-    fprintf(file, "</p>\n<p class='note'>In the plots: blue cross and ellipse, the estimate and one standard deviation; "
-                  "green cross, the truth where it is known; north is up.</p>\n");
+    fprintf(file,
+            "</p>\n<p class='note'>In the plots: blue cross and ellipse, the estimate and one standard deviation; "
+            "green cross, the truth where it is known; north is up.</p>\n");
     for (size_t i = 0; i < count; i++)
         if (!write_answer(file, p, &answers[i]))
             return 0;

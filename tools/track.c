@@ -120,11 +120,12 @@ static int step(track_work *w, size_t row) {
         return 0;
     if (*csv_in_field(&w->csv, row, w->latitude)) {
         p->has_truth = 1;
-        if (!csv_in_number(&w->csv, row, w->latitude, -90, 90, &p->latitude) ||
-            w->longitude < 0 || !csv_in_number(&w->csv, row, w->longitude, -180, 180, &p->longitude))
+        if (!csv_in_number(&w->csv, row, w->latitude, -90, 90, &p->latitude) || w->longitude < 0 ||
+            !csv_in_number(&w->csv, row, w->longitude, -180, 180, &p->longitude))
             return 0;
     }
-    mfrgn_status status = motion.distance_m != 0 || motion.turn != 0 ? mfrgn_tracker_move(w->tracker, &motion) : MFRGN_OK;
+    mfrgn_status status =
+        motion.distance_m != 0 || motion.turn != 0 ? mfrgn_tracker_move(w->tracker, &motion) : MFRGN_OK;
     if (status == MFRGN_OK && *name && !see(w, name))
         return 0;
     p->path = name;
@@ -144,7 +145,8 @@ static double error_of(const track_point *p) {
 }
 
 static void print_table(const track_work *w) {
-    printf("%5s  %11s  %12s  %7s  %7s  %7s  %s\n", "step", "latitude", "longitude", "+- m", "heading", "error", "picture");
+    printf("%5s  %11s  %12s  %7s  %7s  %7s  %s\n", "step", "latitude", "longitude", "+- m", "heading", "error",
+           "picture");
     for (size_t i = 0; i < w->points; i++) {
         const track_point *p = &w->point[i];
         const mfrgn_estimate *e = &p->estimate;
@@ -310,8 +312,10 @@ const tool_command command_track = {
     "track",
     "follow a moving camera over a gallery",
     "--model FILE --index FILE [OPTIONS] STEPS.csv",
-    "Reads a CSV with a line a step: path (a picture, or empty), distance_m and turn_deg (how far the camera has gone and\n"
-    "turned clockwise since the line before: first the turn), and if known latitude and longitude, for the error.  Paths\n"
+    "Reads a CSV with a line a step: path (a picture, or empty), distance_m and turn_deg (how far the camera has gone "
+    "and\n"
+    "turned clockwise since the line before: first the turn), and if known latitude and longitude, for the error.  "
+    "Paths\n"
     "are relative to the CSV's folder.  The track is that of a histogram filter over the gallery's tiles.",
     "  mfrgn track --model vigor.pth --index town.mfg drive.csv\n"
     "  mfrgn track -m vigor.pth -i town.mfg --prior 51.51,-0.09,200 --heading 90,15 --geojson drive.csv > track.json\n",

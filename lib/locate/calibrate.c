@@ -131,10 +131,9 @@ static mfrgn_status run(calibrator *w, mf_calibration *c, mfrgn_calibration *fou
     for (size_t i = 0; i < w->n; i++) {
         mfrgn_status status = try_query(w, i);
         if (status != MFRGN_OK)
-            return w->searcher->context == w->index->context
-                       ? mf_fail_in(w->index->context, status, "query %zu", i)
-                       : mf_fail(w->index->context, status, "query %zu: %s", i,
-                                 mfrgn_context_last_error(w->searcher->context));
+            return w->searcher->context == w->index->context ? mf_fail_in(w->index->context, status, "query %zu", i)
+                                                             : mf_fail(w->index->context, status, "query %zu: %s", i,
+                                                                       mfrgn_context_last_error(w->searcher->context));
         negatives += !isnan(w->trial[i].no_best);
     }
     if (!negatives)
@@ -151,12 +150,13 @@ static mfrgn_status check(const mfrgn_index *index, const float *queries, const 
         return mf_fail(index->context, MFRGN_ERROR_ARGUMENT,
                        "mfrgn_index_calibrate: NULL argument, or struct_size is not set");
     if (n < FEWEST)
-        return mf_fail(index->context, MFRGN_ERROR_ARGUMENT, "%s: %zu queries; a calibration needs at least %d, better 500",
-                       index->path, n, FEWEST);
+        return mf_fail(index->context, MFRGN_ERROR_ARGUMENT,
+                       "%s: %zu queries; a calibration needs at least %d, better 500", index->path, n, FEWEST);
     for (size_t i = 0; i < n; i++)
         if (truth[i] >= index->header.count)
-            return mf_fail(index->context, MFRGN_ERROR_ARGUMENT, "query %zu: its true tile is %zu; the gallery has %llu", i,
-                           truth[i], (unsigned long long)index->header.count);
+            return mf_fail(index->context, MFRGN_ERROR_ARGUMENT,
+                           "query %zu: its true tile is %zu; the gallery has %llu", i, truth[i],
+                           (unsigned long long)index->header.count);
     return MFRGN_OK;
 }
 
@@ -190,7 +190,9 @@ mfrgn_status mfrgn_index_calibrate(const mfrgn_index *index, mfrgn_searcher *sea
         return mf_fail(index->context, MFRGN_ERROR_ARGUMENT, "mfrgn_index_calibrate: the searcher is NULL");
     MF_TRY(check(index, queries, truth, n, found));
     MF_TRY(mf_locate_options(index->context, options, &w.o));
-    mf_calibration c = {.pool = MF_POOL, .yaw_steps = (uint32_t)w.o.yaw_steps, .precrop = (uint32_t)w.o.precrop,
+    mf_calibration c = {.pool = MF_POOL,
+                        .yaw_steps = (uint32_t)w.o.yaw_steps,
+                        .precrop = (uint32_t)w.o.precrop,
                         .fov = mf_camera_fov(&w.o)};
     MF_TRY(calibrate(&w, &c, &all));
     mf_calibration_encode(&c, record);

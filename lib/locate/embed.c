@@ -61,8 +61,8 @@ static mfrgn_status make_view(mfrgn_session *s, const mfrgn_image *image, const 
 }
 
 /* Views first .. first + count - 1 of n x yaw_steps. */
-static mfrgn_status embed_chunk(mfrgn_session *s, const mfrgn_image *images, const mfrgn_locate_options *o, size_t first,
-                                size_t count, mfrgn_bitmap **bitmap, mfrgn_image *view, float *out) {
+static mfrgn_status embed_chunk(mfrgn_session *s, const mfrgn_image *images, const mfrgn_locate_options *o,
+                                size_t first, size_t count, mfrgn_bitmap **bitmap, mfrgn_image *view, float *out) {
     mfrgn_status status = MFRGN_OK;
     size_t made = 0, steps = (size_t)o->yaw_steps;
     for (; made < count; made++) {
@@ -83,8 +83,8 @@ static mfrgn_status embed_chunk(mfrgn_session *s, const mfrgn_image *images, con
     return status;
 }
 
-mfrgn_status mfrgn_locate_embed(mfrgn_session *s, const mfrgn_image *images, size_t n, const mfrgn_locate_options *given,
-                                float *descriptors) {
+mfrgn_status mfrgn_locate_embed(mfrgn_session *s, const mfrgn_image *images, size_t n,
+                                const mfrgn_locate_options *given, float *descriptors) {
     mfrgn_locate_options o;
     if (!s)
         return MFRGN_ERROR_ARGUMENT;
@@ -99,8 +99,8 @@ mfrgn_status mfrgn_locate_embed(mfrgn_session *s, const mfrgn_image *images, siz
     mfrgn_status status =
         bitmap && view ? MFRGN_OK : mf_fail_memory(s->context, batch * sizeof(*view), "views of a picture");
     for (size_t i = 0; i < views && status == MFRGN_OK; i += batch)
-        status = embed_chunk(s, images, &o, i, views - i < batch ? views - i : batch, bitmap, view,
-                             descriptors + i * size);
+        status =
+            embed_chunk(s, images, &o, i, views - i < batch ? views - i : batch, bitmap, view, descriptors + i * size);
     mf_free(s->context, bitmap);
     mf_free(s->context, view);
     return status;

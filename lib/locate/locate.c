@@ -84,8 +84,11 @@ static void estimate(locator *w, const mfrgn_hit *hits, size_t found, mfrgn_esti
 }
 
 static void answer_query(locator *w, const mfrgn_hit *hits, int step, mfrgn_location *l, size_t query) {
-    mfrgn_estimate e = {.struct_size = sizeof(e), .calibrated = w->calibration.fitted,
-                        .temperature = w->calibration.temperature, .in_gallery = NAN, .yaw_step = step};
+    mfrgn_estimate e = {.struct_size = sizeof(e),
+                        .calibrated = w->calibration.fitted,
+                        .temperature = w->calibration.temperature,
+                        .in_gallery = NAN,
+                        .yaw_step = step};
     size_t found = 0;
     while (found < w->hits && hits[found].tile != SIZE_MAX)
         found++;
@@ -123,15 +126,18 @@ static mfrgn_status locate(locator *w, const float *queries, size_t n, mfrgn_loc
     mfrgn_location *l = NULL;
     MF_TRY(mf_calibration_of(w->index, &w->o, &w->calibration));
     w->hits = w->o.k > w->calibration.pool ? w->o.k : w->calibration.pool;
-    w->filter = (mfrgn_filter){.struct_size = sizeof(w->filter), .latitude = w->o.latitude,
-                               .longitude = w->o.longitude, .radius_m = w->o.radius_m};
+    w->filter = (mfrgn_filter){.struct_size = sizeof(w->filter),
+                               .latitude = w->o.latitude,
+                               .longitude = w->o.longitude,
+                               .radius_m = w->o.radius_m};
     MF_TRY(create(context, n, w->o.k, &l));
     w->room = mf_alloc(context, (size_t)w->o.yaw_steps * w->hits * sizeof(*w->room));
     w->probability = mf_alloc(context, w->hits * sizeof(double));
     w->place = mf_alloc(context, w->hits * sizeof(*w->place));
-    mfrgn_status status = w->room && w->probability && w->place
-                              ? answer_all(w, queries, n, l)
-                              : mf_fail_memory(context, (size_t)w->o.yaw_steps * w->hits * sizeof(*w->room), "a search");
+    mfrgn_status status =
+        w->room && w->probability && w->place
+            ? answer_all(w, queries, n, l)
+            : mf_fail_memory(context, (size_t)w->o.yaw_steps * w->hits * sizeof(*w->room), "a search");
     mf_free(context, w->room);
     mf_free(context, w->probability);
     mf_free(context, w->place);
@@ -142,15 +148,18 @@ static mfrgn_status locate(locator *w, const float *queries, size_t n, mfrgn_loc
     return status;
 }
 
-mfrgn_status mfrgn_locate_descriptors(const mfrgn_index *index, mfrgn_searcher *searcher, const float *queries, size_t n,
-                                      const mfrgn_locate_options *options, mfrgn_location **location) {
+mfrgn_status mfrgn_locate_descriptors(const mfrgn_index *index, mfrgn_searcher *searcher, const float *queries,
+                                      size_t n, const mfrgn_locate_options *options, mfrgn_location **location) {
     locator w = {.index = index, .searcher = searcher};
     if (!index)
         return MFRGN_ERROR_ARGUMENT;
     if (!searcher || !location || (n && !queries))
         return mf_fail(index->context, MFRGN_ERROR_ARGUMENT, "mfrgn_locate_descriptors: NULL argument");
     MF_TRY(mf_locate_options(index->context, options, &w.o));
-    return locate(&w, queries, n, location);
+    mfrgn_status status = locate(&w, queries, n, location);
+    if (status != MFRGN_OK && searcher->context != index->context)
+        mf_fail(index->context, status, "%s", mfrgn_context_last_error(searcher->context));
+    return status;
 }
 
 static mfrgn_status embed_and_locate(const mfrgn_index *index, mfrgn_session *s, const mfrgn_image *images, size_t n,

@@ -45,8 +45,8 @@ double mf_in_gallery(const mf_calibration *c, double best, double margin);
 typedef struct mf_trial {
     const mfrgn_hit *hits;
     size_t count, truth;
-    double best, margin;         /* of all hits */
-    double no_best, no_margin;   /* without the tiles that show its place; no_best NaN: no other tile */
+    double best, margin;       /* of all hits */
+    double no_best, no_margin; /* without the tiles that show its place; no_best NaN: no other tile */
 } mf_trial;
 /* Fits to the trials for which fold_of(i) != leave, the i-th being in fold i % folds; folds 0: to all. */
 void mf_fit(const mf_trial *trial, size_t n, size_t folds, size_t leave, mf_calibration *c);
@@ -59,7 +59,8 @@ typedef struct mf_place {
     double east_deviation, north_deviation; /* within the tile, metres */
     double weight;
 } mf_place;
-/* Sets position and covariance; weights need not sum to 1.  0: there is no weight. reach_m: what lies around the best. */
+/* Sets position and covariance; weights need not sum to 1.  0: there is no weight. reach_m: what lies around the best.
+ */
 int mf_places_estimate(const mf_place *place, size_t n, double reach_m, mfrgn_estimate *e);
 /* Of a tile's footprint: a uniform distribution; unknown ones count as 50 m. */
 mf_place mf_place_of(const mfrgn_tile *tile, double weight);
@@ -71,11 +72,12 @@ struct mfrgn_tracker {
     size_t tiles;
     int headings;
     double temperature, lost;
-    double spacing;              /* metres between neighbouring tiles */
+    int temperature_given;        /* by the caller */
+    double spacing;               /* metres between neighbouring tiles */
     double latitude0, longitude0; /* of the plane that positions lie in */
-    double *east, *north;        /* of the tiles' centres */
-    float *belief;               /* [headings x tiles], sums to 1 */
-    float *off_east, *off_north; /* where in its cell the belief's mean lies, metres from the centre */
+    double *east, *north;         /* of the tiles' centres */
+    float *belief;                /* [headings x tiles], sums to 1 */
+    float *off_east, *off_north;  /* where in its cell the belief's mean lies, metres from the centre */
     float *next, *next_east, *next_north;
     /* tiles by cells of a grid, `spacing` wide: those of cell i are order[first[i]] .. order[first[i + 1] - 1] */
     double west, south;

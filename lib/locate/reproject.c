@@ -87,8 +87,8 @@ static void sample(const mfrgn_bitmap *from, double x, double y, unsigned char *
     const unsigned char *p[2][2];
     for (int i = 0; i < 2; i++)
         for (int j = 0; j < 2; j++)
-            p[i][j] = from->pixels +
-                      3 * ((size_t)clamp(y0 + i, from->height) * (size_t)from->width + (size_t)clamp(x0 + j, from->width));
+            p[i][j] = from->pixels + 3 * ((size_t)clamp(y0 + i, from->height) * (size_t)from->width +
+                                          (size_t)clamp(x0 + j, from->width));
     for (int c = 0; c < 3; c++) {
         double upper = p[0][0][c] * (1 - u) + p[0][1][c] * u, lower = p[1][0][c] * (1 - u) + p[1][1][c] * u;
         to[c] = (unsigned char)(upper * (1 - v) + lower * v + 0.5);
@@ -146,8 +146,8 @@ mfrgn_status mfrgn_image_roll(mfrgn_context *context, const mfrgn_image *image, 
         return MFRGN_ERROR_ARGUMENT;
     MF_TRY(mf_image_check(context, image));
     if (!bitmap || bitmap->width != image->width || bitmap->height != image->height)
-        return mf_fail(context, MFRGN_ERROR_ARGUMENT, "mfrgn_image_roll: the bitmap must have the image's size, %d x %d",
-                       image->width, image->height);
+        return mf_fail(context, MFRGN_ERROR_ARGUMENT,
+                       "mfrgn_image_roll: the bitmap must have the image's size, %d x %d", image->width, image->height);
     if (image->format == MFRGN_PIXEL_RGB_F32)
         return mf_fail(context, MFRGN_ERROR_UNSUPPORTED, "mfrgn_image_roll: pictures of 8 bits only");
     size_t width = (size_t)image->width, size = bytes[image->format];

@@ -1,7 +1,8 @@
 /* A histogram filter over the tiles of a gallery and the directions of travel.
  *
- * The belief of a tile and a direction keeps, beside its weight, where its mean lies within the tile's cell: small motions
- * add up there, where a plain histogram would either lose them or smear the belief over neighbours at each step. */
+ * The belief of a tile and a direction keeps, beside its weight, where its mean lies within the tile's cell: small
+ * motions add up there, where a plain histogram would either lose them or smear the belief over neighbours at each
+ * step. */
 #include <math.h>
 #include <string.h>
 
@@ -16,8 +17,8 @@ void mfrgn_tracker_free(mfrgn_tracker *t) {
     if (!t)
         return;
     mfrgn_context *context = t->context;
-    void *const memory[] = {t->east, t->north, t->belief, t->off_east, t->off_north, t->next,
-                            t->next_east, t->next_north, t->first, t->order};
+    void *const memory[] = {t->east, t->north,     t->belief,     t->off_east, t->off_north,
+                            t->next, t->next_east, t->next_north, t->first,    t->order};
     for (size_t i = 0; i < MF_COUNT(memory); i++)
         mf_free(context, memory[i]);
     mf_free(context, t);
@@ -33,8 +34,8 @@ static mfrgn_status place_tiles(mfrgn_tracker *t) {
         mfrgn_tile tile = {.struct_size = sizeof(tile)};
         mfrgn_index_tile(t->index, i, &tile);
         if (!tile.located)
-            return mf_fail(t->context, MFRGN_ERROR_ARGUMENT, "%s: tile \"%s\" has no coordinates: it cannot be tracked over",
-                           t->index->path, tile.id);
+            return mf_fail(t->context, MFRGN_ERROR_ARGUMENT,
+                           "%s: tile \"%s\" has no coordinates: it cannot be tracked over", t->index->path, tile.id);
         if (!i) {
             t->latitude0 = tile.latitude;
             t->longitude0 = tile.longitude;
@@ -145,8 +146,8 @@ static mfrgn_status make(mfrgn_tracker *t) {
 static mfrgn_status check(mfrgn_context *context, const mfrgn_tracker_options *o) {
     if (!(o->radius_m >= 0) || !isfinite(o->radius_m) ||
         (o->radius_m > 0 && !(o->latitude >= -90 && o->latitude <= 90 && o->longitude >= -180 && o->longitude <= 180)))
-        return mf_fail(context, MFRGN_ERROR_ARGUMENT, "mfrgn_tracker_options: a start at %g, %g within %g m", o->latitude,
-                       o->longitude, o->radius_m);
+        return mf_fail(context, MFRGN_ERROR_ARGUMENT, "mfrgn_tracker_options: a start at %g, %g within %g m",
+                       o->latitude, o->longitude, o->radius_m);
     if (!isfinite(o->heading) || !(o->heading_error >= 0) || (o->headings && (o->headings < 4 || o->headings > 360)))
         return mf_fail(context, MFRGN_ERROR_ARGUMENT,
                        "mfrgn_tracker_options: a heading of %g within %g degrees, %d directions (4 .. 360)", o->heading,
@@ -177,6 +178,7 @@ mfrgn_status mfrgn_tracker_create(const mfrgn_index *index, const mfrgn_tracker_
     t->tiles = index->header.count;
     t->headings = o.headings ? o.headings : 24;
     t->temperature = o.temperature > 0 ? o.temperature : c.temperature;
+    t->temperature_given = o.temperature > 0;
     t->lost = o.lost > 0 ? o.lost : 0.01;
     mfrgn_status status = make(t);
     if (status != MFRGN_OK) {

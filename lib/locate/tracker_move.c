@@ -50,7 +50,8 @@ static void turn(mfrgn_tracker *t, double degrees, double error) {
     clear(t);
     for (int from = 0; from < t->headings; from++)
         for (int to = 0; to < t->headings; to++) {
-            double off = remainder(bin * (to - from) - degrees, 360), weight = mass(0, error, off - bin / 2, off + bin / 2);
+            double off = remainder(bin * (to - from) - degrees, 360),
+                   weight = mass(0, error, off - bin / 2, off + bin / 2);
             if (weight < 1e-6)
                 continue;
             for (size_t i = 0; i < t->tiles; i++) {
@@ -75,7 +76,8 @@ typedef struct target {
 static double scatter(mfrgn_tracker *t, int heading, const target *p, double weight) {
     double reach = 3 * p->deviation + t->spacing, half = t->spacing / 2, sum = 0;
     double c0 = floor((p->east - reach - t->west) / t->spacing), c1 = floor((p->east + reach - t->west) / t->spacing);
-    double r0 = floor((p->north - reach - t->south) / t->spacing), r1 = floor((p->north + reach - t->south) / t->spacing);
+    double r0 = floor((p->north - reach - t->south) / t->spacing),
+           r1 = floor((p->north + reach - t->south) / t->spacing);
     for (double r = fmax(r0, 0); r <= r1 && r < (double)t->rows; r++)
         for (double c = fmax(c0, 0); c <= c1 && c < (double)t->columns; c++) {
             size_t cell = (size_t)r * t->columns + (size_t)c;
@@ -118,8 +120,8 @@ mfrgn_status mfrgn_tracker_move(mfrgn_tracker *t, const mfrgn_motion *m) {
         return MFRGN_ERROR_ARGUMENT;
     if (!m || m->struct_size < sizeof(*m))
         return mf_fail(t->context, MFRGN_ERROR_ARGUMENT, "mfrgn_tracker_move: NULL, or struct_size is not set");
-    if (!(fabs(m->distance_m) <= 1e6) || !(m->distance_error >= 0 && m->distance_error <= 1e6) || !(fabs(m->turn) <= 1e6) ||
-        !(m->turn_error >= 0 && m->turn_error <= 1e6))
+    if (!(fabs(m->distance_m) <= 1e6) || !(m->distance_error >= 0 && m->distance_error <= 1e6) ||
+        !(fabs(m->turn) <= 1e6) || !(m->turn_error >= 0 && m->turn_error <= 1e6))
         return mf_fail(t->context, MFRGN_ERROR_ARGUMENT,
                        "mfrgn_tracker_move: %g m (error %g), a turn by %g degrees (error %g)", m->distance_m,
                        m->distance_error, m->turn, m->turn_error);
@@ -144,8 +146,8 @@ mfrgn_status mfrgn_tracker_update(mfrgn_tracker *t, const float *scores, int ste
     if (!t)
         return MFRGN_ERROR_ARGUMENT;
     if (!scores || steps < 1 || steps > MF_MAX_YAW)
-        return mf_fail(t->context, MFRGN_ERROR_ARGUMENT, "mfrgn_tracker_update: scores is NULL, or %d rolls (1 .. %d)", steps,
-                       MF_MAX_YAW);
+        return mf_fail(t->context, MFRGN_ERROR_ARGUMENT, "mfrgn_tracker_update: scores is NULL, or %d rolls (1 .. %d)",
+                       steps, MF_MAX_YAW);
     for (size_t i = 0; i < t->tiles * (size_t)steps; i++) {
         if (!isfinite(scores[i]))
             return mf_fail(t->context, MFRGN_ERROR_NUMERIC, "mfrgn_tracker_update: score %zu is not finite", i);
@@ -182,7 +184,8 @@ static void score_task(void *arg, int task) {
             s->scores[(size_t)step * tiles + i] = mf_score(s->tracker->index, s->queries + (size_t)step * size, i);
 }
 
-static mfrgn_status see(mfrgn_tracker *t, mfrgn_session *session, const mfrgn_image *image, const mfrgn_locate_options *o) {
+static mfrgn_status see(mfrgn_tracker *t, mfrgn_session *session, const mfrgn_image *image,
+                        const mfrgn_locate_options *o) {
     size_t size = t->index->header.size, steps = (size_t)o->yaw_steps;
     float *queries = mf_alloc(t->context, steps * size * sizeof(float));
     float *scores = mf_alloc(t->context, steps * t->tiles * sizeof(float));
@@ -203,11 +206,16 @@ static mfrgn_status see(mfrgn_tracker *t, mfrgn_session *session, const mfrgn_im
 mfrgn_status mfrgn_tracker_update_image(mfrgn_tracker *t, mfrgn_session *session, const mfrgn_image *image,
                                         const mfrgn_locate_options *options) {
     mfrgn_locate_options o;
+    mf_calibration c;
     if (!t)
         return MFRGN_ERROR_ARGUMENT;
     if (!session || !image)
         return mf_fail(t->context, MFRGN_ERROR_ARGUMENT, "mfrgn_tracker_update_image: NULL argument");
     MF_TRY(mf_locate_options(t->context, options, &o));
+    o.precrop = session->precrop;
     MF_TRY(mfrgn_index_check_model(t->index, session));
+    MF_TRY(mf_calibration_of(t->index, &o, &c));
+    if (!t->temperature_given) /* a calibration holds for queries that are made like its own */
+        t->temperature = c.temperature;
     return see(t, session, image, &o);
 }

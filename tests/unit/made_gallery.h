@@ -50,8 +50,8 @@ static inline mfrgn_status made_tile(void *user, size_t i, mfrgn_tile *tile) {
         return MFRGN_OK;
     tile->located = 1;
     tile->width_m = tile->height_m = g->width;
-    mf_degrees_from_enu(g->latitude, g->longitude, (double)(i % g->columns) * g->step, (double)(i / g->columns) * g->step,
-                        &tile->latitude, &tile->longitude);
+    mf_degrees_from_enu(g->latitude, g->longitude, (double)(i % g->columns) * g->step,
+                        (double)(i / g->columns) * g->step, &tile->latitude, &tile->longitude);
     return MFRGN_OK;
 }
 

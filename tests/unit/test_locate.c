@@ -1,4 +1,4 @@
-/* Locating: answers, probabilities, calibration, pinhole pictures, rolled panoramas. */
+/* Locating: answers, probabilities, calibration. */
 #include "session.h"
 
 #include <math.h>
@@ -55,7 +55,8 @@ static void make_query(const made_gallery *g, size_t tile, double score, float *
 /* ---- answers ---- */
 
 START_TEST(test_answers) {
-    made_gallery g = {.columns = 12, .rows = 10, .size = 64, .latitude = 51.5, .longitude = -0.1, .step = 100, .width = 100};
+    made_gallery g = {
+        .columns = 12, .rows = 10, .size = 64, .latitude = 51.5, .longitude = -0.1, .step = 100, .width = 100};
     mfrgn_index *index = made_open(context, &g, "g");
     mfrgn_locate_options o = {.struct_size = sizeof(o), .k = 7};
     mfrgn_location *l;
@@ -103,7 +104,8 @@ START_TEST(test_answers) {
 END_TEST
 
 START_TEST(test_prior) {
-    made_gallery g = {.columns = 12, .rows = 10, .size = 64, .latitude = 51.5, .longitude = 179.999, .step = 100, .width = 100};
+    made_gallery g = {
+        .columns = 12, .rows = 10, .size = 64, .latitude = 51.5, .longitude = 179.999, .step = 100, .width = 100};
     mfrgn_index *index = made_open(context, &g, "g");
     mfrgn_locate_options o = {.struct_size = sizeof(o), .k = 100};
     mfrgn_location *l;
@@ -246,8 +248,8 @@ START_TEST(test_fit_logistic) {
     }
     mf_calibration c = {.pool = MF_POOL};
     mf_fit(trial, n, 0, 0, &c);
-    ck_assert_msg(fabs(c.score_weight - 9) < 0.7 && fabs(c.margin_weight - 14) < 1.5, "%g %g %g", c.bias, c.score_weight,
-                  c.margin_weight);
+    ck_assert_msg(fabs(c.score_weight - 9) < 0.7 && fabs(c.margin_weight - 14) < 1.5, "%g %g %g", c.bias,
+                  c.score_weight, c.margin_weight);
     /* as many yes as no were taken, so that the bias is what is left of the rates */
     double forecast = 0, came = 0;
     for (size_t i = 0; i < n; i++) {
@@ -272,7 +274,8 @@ END_TEST
 /* The whole way: queries near their tiles, of which too many are wrong for the default temperature. */
 START_TEST(test_calibrate) {
     enum { N = 1500, SIZE = 48 };
-    made_gallery g = {.columns = 20, .rows = 15, .size = SIZE, .latitude = 48, .longitude = 11, .step = 80, .width = 80};
+    made_gallery g = {
+        .columns = 20, .rows = 15, .size = SIZE, .latitude = 48, .longitude = 11, .step = 80, .width = 80};
     mfrgn_index *index = made_open(context, &g, "g");
     float *queries = malloc(N * SIZE * sizeof(float));
     static size_t truth[N];
@@ -284,7 +287,8 @@ START_TEST(test_calibrate) {
     OK(mfrgn_index_calibrate(index, searcher, queries, truth, N, NULL, &found));
     ck_assert(found.folds == 10 && found.queries == N && found.found > N * 8 / 10 && found.found <= N);
     ck_assert(found.accuracy > 0.3 && found.accuracy < 0.95);
-    ck_assert_msg(found.ece_after < 0.08 && found.ece_after < found.ece_before, "%g %g", found.ece_before, found.ece_after);
+    ck_assert_msg(found.ece_after < 0.08 && found.ece_after < found.ece_before, "%g %g", found.ece_before,
+                  found.ece_after);
     ck_assert_msg(found.loss_after < found.loss_before, "%g %g", found.loss_before, found.loss_after);
     ck_assert_msg(found.ece_in_gallery < 0.08, "%g", found.ece_in_gallery);
     printf("ECE of the best tile %.3f -> %.3f, in the gallery %.3f, temperature %.4f, R@1 %.2f\n", found.ece_before,
@@ -320,7 +324,8 @@ START_TEST(test_calibrate) {
     /* what cannot be calibrated */
     FAILS(mfrgn_index_calibrate(index, searcher, queries, truth, 4, NULL, NULL), MFRGN_ERROR_ARGUMENT, "at least 5");
     truth[3] = 300;
-    FAILS(mfrgn_index_calibrate(index, searcher, queries, truth, N, NULL, NULL), MFRGN_ERROR_ARGUMENT, "true tile is 300");
+    FAILS(mfrgn_index_calibrate(index, searcher, queries, truth, N, NULL, NULL), MFRGN_ERROR_ARGUMENT,
+          "true tile is 300");
     mfrgn_index_free(index);
     free(queries);
     free(g.values);
@@ -336,12 +341,14 @@ START_TEST(test_calibrate_few) {
     mfrgn_index *index = made_open(context, &one, "one");
     for (size_t i = 0; i < 5; i++)
         memcpy(same + 8 * i, one.values, sizeof(same) / 5);
-    FAILS(mfrgn_index_calibrate(index, searcher, same, truth, 5, NULL, &found), MFRGN_ERROR_ARGUMENT, "no tile is left");
+    FAILS(mfrgn_index_calibrate(index, searcher, same, truth, 5, NULL, &found), MFRGN_ERROR_ARGUMENT,
+          "no tile is left");
     mfrgn_index_free(index);
     index = made_open(context, &ten, "ten");
     for (size_t i = 0; i < 10; i++)
         truth[i] = i;
-    OK(mfrgn_index_calibrate(index, searcher, ten.values, truth, 10, NULL, &found)); /* all right: nothing is infinite */
+    OK(mfrgn_index_calibrate(index, searcher, ten.values, truth, 10, NULL,
+                             &found)); /* all right: nothing is infinite */
     ck_assert(found.folds == 10 && found.accuracy == 1 && found.temperature > 1e-3 && isfinite(found.score_weight));
     ck_assert(found.ece_after < found.ece_before + 1e-9);
     mfrgn_index_free(index);
@@ -363,7 +370,8 @@ START_TEST(test_bad_record) {
         OK(mf_index_set_calibration(index, record, cut[i]));
         mfrgn_index_free(index);
         OK(mfrgn_index_open(context, in_folder("g"), &index));
-        FAILS(mfrgn_locate_descriptors(index, searcher, g.values, 1, NULL, &l), MFRGN_ERROR_FORMAT, "contradicts itself");
+        FAILS(mfrgn_locate_descriptors(index, searcher, g.values, 1, NULL, &l), MFRGN_ERROR_FORMAT,
+              "contradicts itself");
         c.temperature = 1;
     }
     mfrgn_index_free(index);
@@ -371,111 +379,13 @@ START_TEST(test_bad_record) {
 }
 END_TEST
 
-/* ---- pictures ---- */
+/* ---- with a model ---- */
 
 static mfrgn_image image_of(mfrgn_bitmap *b) {
     mfrgn_image image = {.struct_size = sizeof(image)};
     OK(mfrgn_bitmap_image(b, &image));
     return image;
 }
-
-START_TEST(test_roll) {
-    mfrgn_bitmap *from, *to;
-    OK(mfrgn_bitmap_create(context, 10, 3, &from));
-    OK(mfrgn_bitmap_create(context, 10, 3, &to));
-    for (int i = 0; i < 90; i++)
-        mfrgn_bitmap_pixels(from)[i] = (unsigned char)(i * 2);
-    mfrgn_image image = image_of(from);
-    const long by[] = {0, 3, -1, 23, -10};
-    for (size_t k = 0; k < MF_COUNT(by); k++) {
-        OK(mfrgn_image_roll(context, &image, by[k], to));
-        for (long y = 0; y < 3; y++)
-            for (long x = 0; x < 10; x++)
-                ck_assert_mem_eq(mfrgn_bitmap_pixels(to) + 3 * (y * 10 + x),
-                                 mfrgn_bitmap_pixels(from) + 3 * (y * 10 + ((x + by[k]) % 10 + 10) % 10), 3);
-    }
-    image.width = 9;
-    FAILS(mfrgn_image_roll(context, &image, 1, to), MFRGN_ERROR_ARGUMENT, "9 x 3");
-    mfrgn_bitmap_free(from);
-    mfrgn_bitmap_free(to);
-}
-END_TEST
-
-/* A picture with a bright spot; where it lands in the panorama. */
-static void spot(double x, double y, const mfrgn_camera *camera, int *column, int *row) {
-    mfrgn_bitmap *from, *to;
-    OK(mfrgn_bitmap_create(context, 120, 90, &from));
-    OK(mfrgn_bitmap_create(context, 720, 360, &to));
-    for (int i = -1; i <= 1; i++)
-        for (int j = -1; j <= 1; j++)
-            memset(mfrgn_bitmap_pixels(from) + 3 * (((int)y + i) * 120 + (int)x + j), 255, 3);
-    mfrgn_image image = image_of(from);
-    OK(mfrgn_image_reproject(context, &image, camera, to));
-    double sum = 0, sx = 0, sy = 0;
-    for (int i = 0; i < 720 * 360; i++) {
-        int v = mfrgn_bitmap_pixels(to)[3 * i] > 180 ? 1 : 0;
-        sum += v;
-        sx += v * (i % 720);
-        sy += v * (double)(i / 720);
-    }
-    ck_assert(sum > 0);
-    *column = (int)lround(sx / sum);
-    *row = (int)lround(sy / sum);
-    mfrgn_bitmap_free(from);
-    mfrgn_bitmap_free(to);
-}
-
-START_TEST(test_reproject) {
-    mfrgn_camera c = {.struct_size = sizeof(c), .fov = 90};
-    int x, y;
-    spot(60, 45, &c, &x, &y); /* the middle */
-    ck_assert(abs(x - 360) <= 1 && abs(y - 180) <= 1);
-    c.yaw = 60;
-    spot(60, 45, &c, &x, &y);
-    ck_assert(abs(x - 480) <= 1 && abs(y - 180) <= 1);
-    c.pitch = 20; /* up */
-    spot(60, 45, &c, &x, &y);
-    ck_assert(abs(x - 480) <= 1 && abs(y - 140) <= 1);
-    c = (mfrgn_camera){.struct_size = sizeof(c), .fx = 60}; /* 90 degrees as well */
-    spot(60 + 34.64, 45, &c, &x, &y);                      /* atan(34.64 / 60) = 30 degrees to the right */
-    ck_assert(abs(x - 420) <= 1 && abs(y - 180) <= 1);
-    c.roll = 90; /* its right side is down */
-    spot(60 + 34.64, 45, &c, &x, &y);
-    ck_assert(abs(x - 360) <= 1 && abs(y - 240) <= 1);
-    c.roll = 0;
-    spot(60, 45 - 34.64, &c, &x, &y);
-    ck_assert(abs(x - 360) <= 1 && abs(y - 120) <= 1);
-}
-END_TEST
-
-START_TEST(test_reproject_rest) {
-    mfrgn_bitmap *from, *to;
-    OK(mfrgn_bitmap_create(context, 400, 300, &from));
-    OK(mfrgn_bitmap_create(context, 64, 16, &to));
-    memset(mfrgn_bitmap_pixels(from), 200, 400 * 300 * 3);
-    mfrgn_image image = image_of(from);
-    mfrgn_camera c = {.struct_size = sizeof(c), .fov = 90};
-    OK(mfrgn_image_reproject(context, &image, &c, to));
-    const unsigned char *p = mfrgn_bitmap_pixels(to) + 64 * 8 * 3;
-    for (int i = 0; i < 64; i++) {
-        int inside = i >= 24 && i < 40; /* 90 of 360 degrees */
-        ck_assert_int_eq(p[3 * i], inside ? 200 : 124);
-        ck_assert_int_eq(p[3 * i + 1], inside ? 200 : 116);
-        ck_assert_int_eq(p[3 * i + 2], inside ? 200 : 104);
-    }
-    c.fov = 180;
-    FAILS(mfrgn_image_reproject(context, &image, &c, to), MFRGN_ERROR_ARGUMENT, "field of view");
-    c.fov = 0;
-    FAILS(mfrgn_image_reproject(context, &image, &c, to), MFRGN_ERROR_ARGUMENT, "focal length");
-    c.fov = 60;
-    c.roll = INFINITY;
-    FAILS(mfrgn_image_reproject(context, &image, &c, to), MFRGN_ERROR_ARGUMENT, "not finite");
-    mfrgn_bitmap_free(from);
-    mfrgn_bitmap_free(to);
-}
-END_TEST
-
-/* ---- with a model ---- */
 
 static mfrgn_status get_picture(void *user, size_t i, mfrgn_tile *tile) {
     static const char *const id[] = {"p0", "p1", "p2", "p3"};
@@ -506,7 +416,8 @@ START_TEST(test_model) {
     mfrgn_image two[2] = {image, image};
     OK(mfrgn_locate(index, session, two, 2, NULL, &l));
     mfrgn_estimate e = estimate_of(l, 1);
-    ck_assert(mfrgn_location_count(l) == 2 && e.located && e.candidates == 4 && e.latitude > 51.49 && e.latitude < 51.51);
+    ck_assert(mfrgn_location_count(l) == 2 && e.located && e.candidates == 4 && e.latitude > 51.49 &&
+              e.latitude < 51.51);
     /* turned by the columns that the answer names, the panorama gives the answer without a search */
     mfrgn_locate_options o = {.struct_size = sizeof(o), .yaw_steps = 5};
     OK(mfrgn_locate(index, session, &image, 1, &o, &m));
@@ -534,7 +445,8 @@ START_TEST(test_model) {
     /* another model is refused, with both names */
     OK(mfrgn_model_create(context, config, 77, &other));
     stranger = session_of(other, "f32", 1);
-    FAILS(mfrgn_locate(index, stranger, &image, 1, NULL, &l), MFRGN_ERROR_MISMATCH, "was built with the model convnext_atto");
+    FAILS(mfrgn_locate(index, stranger, &image, 1, NULL, &l), MFRGN_ERROR_MISMATCH,
+          "was built with the model convnext_atto");
     ck_assert_ptr_nonnull(strstr(mfrgn_context_last_error(context), "this one is convnext_atto"));
     mfrgn_session_free(stranger);
     mfrgn_model_free(other);
@@ -556,13 +468,12 @@ static void add(Suite *s, const char *name, const TTest *const *tests, size_t co
 
 int main(void) {
     const TTest *const answers[] = {test_answers, test_prior, test_unlocated, test_heading};
-    const TTest *const fitting[] = {test_fit, test_fit_logistic, test_ece, test_calibrate, test_calibrate_few, test_bad_record};
-    const TTest *const pictures[] = {test_roll, test_reproject, test_reproject_rest};
+    const TTest *const fitting[] = {test_fit,       test_fit_logistic,  test_ece,
+                                    test_calibrate, test_calibrate_few, test_bad_record};
     const TTest *const model[] = {test_model};
     Suite *s = suite_create("locate");
     add(s, "answers", answers, MF_COUNT(answers));
     add(s, "calibration", fitting, MF_COUNT(fitting));
-    add(s, "pictures", pictures, MF_COUNT(pictures));
     add(s, "model", model, MF_COUNT(model));
     return mf_run_suite(s);
 }

@@ -15,7 +15,8 @@ static mfrgn_index *index_;
 static void setup(void) {
     open_context();
     folder_make();
-    gallery = (made_gallery){.columns = COLUMNS, .rows = ROWS, .size = 8, .latitude = 51, .longitude = 7, .step = STEP, .width = STEP};
+    gallery = (made_gallery){
+        .columns = COLUMNS, .rows = ROWS, .size = 8, .latitude = 51, .longitude = 7, .step = STEP, .width = STEP};
     index_ = made_open(context, &gallery, "g");
 }
 
@@ -27,7 +28,8 @@ static void teardown(void) {
 }
 
 static mfrgn_tracker *tracker_at(double east, double north, double radius, double heading, double error) {
-    mfrgn_tracker_options o = {.struct_size = sizeof(o), .radius_m = radius, .heading = heading, .heading_error = error};
+    mfrgn_tracker_options o = {
+        .struct_size = sizeof(o), .radius_m = radius, .heading = heading, .heading_error = error};
     mfrgn_tracker *t;
     mf_degrees_from_enu(51, 7, east, north, &o.latitude, &o.longitude);
     OK(mfrgn_tracker_create(index_, &o, &t));
@@ -56,7 +58,8 @@ static double total(const mfrgn_tracker *t) {
 }
 
 static void move(mfrgn_tracker *t, double distance, double turn) {
-    mfrgn_motion m = {.struct_size = sizeof(m), .distance_m = distance, .turn = turn, .distance_error = 0.5, .turn_error = 0.5};
+    mfrgn_motion m = {
+        .struct_size = sizeof(m), .distance_m = distance, .turn = turn, .distance_error = 0.5, .turn_error = 0.5};
     OK(mfrgn_tracker_move(t, &m));
 }
 
@@ -108,7 +111,8 @@ START_TEST(test_from_nowhere) {
         see(t, x, y, 1, 0);
     }
     ck_assert_msg(off(t, x, y, &e) < 40, "%g m", off(t, x, y, NULL));
-    ck_assert_msg(sqrt(e.east_m2) < 60 && e.has_heading && fabs(e.heading - 60) < 25, "%g m, %g", sqrt(e.east_m2), e.heading);
+    ck_assert_msg(sqrt(e.east_m2) < 60 && e.has_heading && fabs(e.heading - 60) < 25, "%g m, %g", sqrt(e.east_m2),
+                  e.heading);
     ck_assert_double_eq_tol(total(t), 1, 1e-4);
     mfrgn_tracker_free(t);
 }
