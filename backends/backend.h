@@ -67,7 +67,7 @@ typedef struct mf_kernel_info {
 /* ---- the scan of a gallery ----
  * The inner products of n queries with the rows of a gallery, in f32 arithmetic of any order, and of each query the few
  * rows that may matter.  A backend promises a bound of its rounding, the caller ranks what is left exactly; so answers
- * do not depend on the backend, its threads or its blocks.  docs/decisions/0010-exact-search.md has the proof.
+ * do not depend on the backend, its threads or its blocks.  docs/decisions/0013-exact-search.md has the proof.
  *
  * slack(q, r) = query_norm[q] ((1 + error) residual[r] + error norm[r]) + tiny bounds how far the score that is computed may lie
  * from the product of the query with the f32 row that the stored one stands for; error: scan_error(). */

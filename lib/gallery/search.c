@@ -1,5 +1,5 @@
 /* Exact search: the backend's scan leaves a few candidates of each query, which are ranked by their exact scores; where
- * it cannot tell enough rows apart, every row is.  docs/decisions/0010-exact-search.md */
+ * it cannot tell enough rows apart, every row is.  docs/decisions/0013-exact-search.md */
 #include "gallery/search.h"
 
 #include <math.h>
