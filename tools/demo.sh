@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 word=demo
 . tools/prepare.sh
 
-say "installs what is missing, builds in build/, embeds generated pictures and compares them"
+say "installs what is missing, builds in build/, embeds generated pictures, compares and locates them"
 install_packages
 build
 
@@ -50,6 +50,19 @@ for i in 0 1 2 3; do
     say "ground-$i, and the aerial pictures by their similarity to it:"
     $mfrgn compare -m "$model" -q "$out/ground-$i.ppm" "$out"/aerial-?.ppm | sed "s|$out/||"
 done
+
+say "a gallery of the 4 aerial pictures at made-up coordinates, and where ground-0 would be:"
+{
+    echo path,latitude,longitude,width_m,height_m
+    for i in 0 1 2 3; do
+        echo "aerial-$i.ppm,51.50$i,-0.12,60,60"
+    done
+} >"$out/tiles.csv"
+$mfrgn index build -m "$model" -q --tiles "$out/tiles.csv" -o "$out/gallery.mfi"
+$mfrgn index info "$out/gallery.mfi"
+$mfrgn locate -m "$model" -q -i "$out/gallery.mfi" -k 3 --mosaic "$out/mosaic.png" --report "$out/report.html" \
+    "$out/ground-0.ppm"
+say "pictures of that: $out/mosaic.png, $out/report.html"
 
 say "how fast this machine does it:"
 $mfrgn bench -m "$model"
