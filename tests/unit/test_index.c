@@ -310,11 +310,11 @@ int main(void) {
     TCase *t = tcase_create("index");
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_set_timeout(t, 500);
-    tcase_add_loop_test(t, built_and_read, 0, 5);
+    tcase_add_loop_test(t, built_and_read, 0, MF_SHORT ? 2 : 5);
     tcase_add_test(t, another_model_is_refused);
     tcase_add_test(t, unreadable_tiles);
-    tcase_add_loop_test(t, shards_make_one, 0, 5);
-    tcase_add_loop_test(t, killed_and_resumed, 0, 3);
+    tcase_add_loop_test(t, shards_make_one, 0, MF_SHORT ? 1 : 5);
+    tcase_add_loop_test(t, killed_and_resumed, 0, MF_SHORT ? 1 : 3);
     tcase_add_test(t, cancelled);
     tcase_add_test(t, two_writers);
     tcase_add_test(t, full_disk);

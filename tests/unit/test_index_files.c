@@ -21,7 +21,7 @@ START_TEST(damaged) {
     mf_index_header h;
     OK(mf_index_header_decode(context, "a", data, size, &h));
     ck_assert_int_eq(judge(data, size), MFRGN_OK);
-    for (size_t i = 0; i < size; i += i < 2048 ? 1 : 97) {
+    for (size_t i = 0; i < size; i += i < 2048 && !MF_SHORT ? 1 : 97) {
         data[i] ^= (unsigned char)(1 << i % 8);
         ck_assert_msg(judge(data, size) == MFRGN_ERROR_FORMAT, "byte %zu: %s", i, mfrgn_context_last_error(context));
         data[i] ^= (unsigned char)(1 << i % 8);

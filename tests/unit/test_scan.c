@@ -246,8 +246,8 @@ int main(void) {
     Suite *s = suite_create("scan");
     TCase *t = tcase_create("scan");
     tcase_set_timeout(t, 500);
-    tcase_add_loop_test(t, scores, 0, 4);
-    tcase_add_loop_test(t, lists, 0, 4);
+    tcase_add_loop_test(t, scores, 0, MF_SHORT ? 2 : 4);
+    tcase_add_loop_test(t, lists, 0, MF_SHORT ? 1 : 4);
     tcase_add_test(t, selection);
     suite_add_tcase(s, t);
     return mf_run_suite(s);

@@ -214,9 +214,10 @@ static void check_all(gallery *g, mfrgn_searcher *searcher, size_t k) {
 START_TEST(exact) {
     kind what = (kind)(_i % KINDS);
     state = (uint64_t)_i + 1;
-    for (size_t s = 0; s < MF_COUNT(sizes); s++)
+    for (size_t s = MF_SHORT ? (size_t)_i % MF_COUNT(sizes) : 0; s < MF_COUNT(sizes); s += MF_SHORT ? 100 : 1)
         for (int storage = 0; storage <= MFRGN_INDEX_I8; storage++) {
-            gallery g = make(what == RANDOM ? 2500 : 700, sizes[s], s % 2 ? 23 : 70, what);
+            gallery g = make(what == RANDOM ? (MF_SHORT ? 800 : 2500) : MF_SHORT ? 300 : 700, sizes[s],
+                             s % 2 || MF_SHORT ? 23 : 70, what);
             store(&g, (mfrgn_index_storage)storage);
             for (size_t b = 0; b < MF_COUNT(backends); b++) {
                 mfrgn_searcher *searcher = searcher_of(backends[b], 1 + (int)(s + b) % 3);
@@ -236,7 +237,7 @@ END_TEST
 
 START_TEST(backends_and_threads_agree) {
     state = 99;
-    gallery g = make(5000, 192, 130, RANDOM);
+    gallery g = make(MF_SHORT ? 900 : 5000, 192, MF_SHORT ? 20 : 130, RANDOM);
     mfrgn_hit *first = malloc(g.n * 20 * sizeof(*first)), *again = malloc(g.n * 20 * sizeof(*again));
     int have = 0;
     for (int storage = 0; storage <= MFRGN_INDEX_F32_I8; storage++) {
