@@ -10,7 +10,10 @@
  *   kernel   one prepared operation of a stream: shapes are fixed, weights may be packed
  *
  * Life of a kernel: prepare -> pack (each constant operand that asked for it) -> run, many times -> release.
- * `run` never allocates: what it needs beside its operands is the scratch that `prepare` asked for. */
+ * `run` never allocates: what it needs beside its operands is the scratch that `prepare` asked for.
+ *
+ * In training the weights are operands that are not constant: they change from run to run, and lie where the host put
+ * them, as do the gradients. */
 #ifndef MFRGN_BACKENDS_BACKEND_H
 #define MFRGN_BACKENDS_BACKEND_H
 
@@ -59,8 +62,8 @@ typedef struct mf_kernel_info {
     uint64_t pack_key[MF_MAX_INPUTS];
     /* 1: `pack` looks at the values while it has them, and refuses NaN and infinity with MFRGN_ERROR_NUMERIC */
     int pack_checks[MF_MAX_INPUTS];
-    /* MATMUL, CONV2D: 1 if the output may be the residual's own memory.  (The output of ACT, ADD, MUL and BATCHNORM
-     * may always be their first input's; nothing else is ever shared.) */
+    /* MATMUL, CONV2D: 1 if the output may be the residual's own memory.  (The output of ACT, ADD, MUL, BATCHNORM,
+     * DROPOUT and LERP may always be their first input's, that of ACT_GRAD its dy's; nothing else is ever shared.) */
     int residual_in_place;
 } mf_kernel_info;
 
@@ -100,6 +103,32 @@ typedef struct mf_scan {
     int64_t *found;           /* how many; -1: they were more than the room */
 } mf_scan;
 
+/* ---- the optimiser ----
+ * AdamW of many tensors in one call (Loshchilov and Hutter, ICLR 2019; as PyTorch's), t counting from 1:
+ *   g = clamp(gradient_scale gradient, -clip_value, clip_value);  p *= 1 - rate decay
+ *   m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2
+ *   p -= rate (m / correction1) / (sqrt(v / correction2) + eps);  average = average_decay average + (1 - average_decay) p
+ * Every array has the stream's compute type.  Each value is computed in one fixed way: the bits do not depend on the
+ * number of threads. */
+typedef struct mf_update_item {
+    void *value, *m, *v; /* count values each, updated */
+    const void *gradient;
+    void *average; /* or NULL */
+    int64_t count;
+    double rate, decay;
+} mf_update_item;
+
+typedef struct mf_update {
+    uint32_t struct_size;
+    const mf_update_item *item;
+    size_t count;
+    double beta1, beta2, eps;
+    double correction1, correction2; /* 1 - beta1^t, 1 - beta2^t */
+    double gradient_scale;
+    double clip_value; /* 0: none */
+    double average_decay;
+} mf_update;
+
 typedef struct mf_backend {
     uint32_t abi; /* MF_BACKEND_ABI */
     uint32_t struct_size;
@@ -129,6 +158,10 @@ typedef struct mf_backend {
     float (*scan_error)(mf_stream *stream, mf_dtype dtype, int64_t size);
     size_t (*scan_scratch)(mf_stream *stream, const mf_scan *scan); /* bytes; only shapes and types are looked at */
     mf_status (*scan)(mf_stream *stream, const mf_scan *scan, void *scratch);
+
+    mf_status (*update)(mf_stream *stream, const mf_update *update);
+    /* the sum of the squares of all gradients, in double; the same bits for any number of threads */
+    mf_status (*sum_squares)(mf_stream *stream, const mf_update *update, double *sum);
 } mf_backend;
 
 typedef const mf_backend *(*mf_backend_entry)(void);

@@ -30,9 +30,9 @@ enum { MF_MAX_DIMS = 4, MF_MAX_INPUTS = 8, MF_MAX_OUTPUTS = 1, MF_MAX_LEVELS = 8
  * v, r: values in the epilogue of a product. */
 typedef enum mf_op_kind {
     MF_OP_NONE = 0,
-    /* a [.. , M, K] (ta: [.. , K, M]); b [N, K] (tb = 1) or [K, N] (tb = 0), shared by the batch; bias [N]?; scale [N]?;
-     * residual [.. , M, N]?  ->  [.. , M, N].   v = act(a b + bias); out = residual + scale v.
-     * Without ta, everything before the last dimension of a is rows: a map may be multiplied as it is. */
+    /* a [.. , M, K] (ta: [.. , K, M]); b [N, K] (tb = 1) or [K, N] (tb = 0), shared by the batch; bias [N]?; scale
+     * [N]?; residual [.. , M, N]?  ->  [.. , M, N].   v = act(a b + bias); out = residual + scale v. Without ta,
+     * everything before the last dimension of a is rows: a map may be multiplied as it is. */
     MF_OP_MATMUL,
     /* x [N, H, W, C]; w [O, C, kh, kw]; bias [O]?; scale [O]?; residual? -> [N, Ho, Wo, O], the same epilogue */
     MF_OP_CONV2D,
@@ -73,6 +73,64 @@ typedef enum mf_op_kind {
     MF_OP_L2NORM,
     /* x -> the same values in another shape.  Never reaches a backend: the memory plan makes it a view */
     MF_OP_RESHAPE,
+
+    /* ---- training.  dy: the gradient of the loss in y; a gradient of an operation is named after it.
+     * An operation with several gradients has one flat output [dx | dy | ..], each part dense in its operand's shape:
+     * slices of it are views. ---- */
+    /* x [.. , A, B] -> [.. , B, A] */
+    MF_OP_TRANSPOSE,
+    /* x [.. , C]; y of x's shape? -> [C]: the sum over the rows of x, or of x y */
+    MF_OP_COLUMN_SUM,
+    /* a [N, ..]; b of a's shape -> [N]: the inner product of each row */
+    MF_OP_ROW_DOT,
+    /* a [N, ..]; s [N] -> a[n, ..] s[n] */
+    MF_OP_ROW_SCALE,
+    /* x; dy -> dy act'(x) */
+    MF_OP_ACT_GRAD,
+    /* x [.. , C]; gamma [C]?; dy -> dx; attrs.eps */
+    MF_OP_LAYERNORM_GRAD,
+    /* x; dy -> [2, C]: of gamma, of beta */
+    MF_OP_LAYERNORM_GRAD_AFFINE,
+    /* x [N, H, W, C]; gamma [C]; dy -> dx; attrs.groups, eps */
+    MF_OP_GROUPNORM_GRAD,
+    MF_OP_GROUPNORM_GRAD_AFFINE, /* x; dy -> [2, C] */
+    /* x [.. , C] -> [3, C]: over the rows, the mean, the variance (divided by n), the variance divided by n - 1 */
+    MF_OP_BATCH_STATS,
+    /* x; mean [C]; var [C]; dy -> [2, C] */
+    MF_OP_BATCHNORM_GRAD_AFFINE,
+    /* x; gamma; mean; var; dy; affine [2, C] (what BATCHNORM_GRAD_AFFINE gives) -> dx.  With attrs.own mean and var are
+     * x's own (BATCH_STATS) and pass gradients on; else they are constants, and `affine` is not read */
+    MF_OP_BATCHNORM_GRAD,
+    /* dy [N, Ho, Wo, O]; w [O, C, kh, kw] -> [N, attrs.size, C] */
+    MF_OP_CONV2D_GRAD_INPUT,
+    /* x; dy -> [O, C, kh, kw] */
+    MF_OP_CONV2D_GRAD_WEIGHT,
+    MF_OP_DWCONV2D_GRAD_INPUT,  /* dy; w [C, 1, kh, kw] -> dx */
+    MF_OP_DWCONV2D_GRAD_WEIGHT, /* x; dy -> [C, 1, kh, kw] */
+    /* dy [N, T, C] -> [N, attrs.size, C] */
+    MF_OP_PYRAMID_POOL_GRAD,
+    /* x; dy -> dx: to the first largest of each window, in row-major order */
+    MF_OP_MAXPOOL_GRAD,
+    /* x -> zeros but for x at attrs.begin of attrs.axis, which is attrs.end long: SLICE's gradient */
+    MF_OP_PAD,
+    /* q; k; v; dout -> flat [dq | dk | dv]; attrs as ATTENTION's */
+    MF_OP_ATTENTION_GRAD,
+    /* x [.. , C]; dy [.. , 1] -> dx: to the first largest of each row */
+    MF_OP_CHANNEL_MAX_GRAD,
+    /* s; channel gate; position gate; dy [N, 1, C] -> flat [ds | dchannel | dposition] */
+    MF_OP_GATED_MEAN_GRAD,
+    MF_OP_L2NORM_GRAD, /* x; dy -> dx */
+    /* x [N, ..]; key [3] of MF_I64 -> x, each value kept with probability 1 - attrs.rate and divided by it, else 0.
+     * Its own gradient.  mf_dropout_keep() says which are kept */
+    MF_OP_DROPOUT,
+    /* a; b of a's shape -> a + attrs.rate (b - a) */
+    MF_OP_LERP,
+    /* q [N, D]; r [N, D]; logit scale [] -> [1]: symmetric InfoNCE with label smoothing attrs.rate.
+     * L = exp(logit scale) q r^T; loss = (CE(L) + CE(L^T)) / 2, CE the mean over rows against the target
+     * (1 - rate) on the diagonal + rate / N everywhere */
+    MF_OP_INFONCE,
+    /* q; r; logit scale; dloss [1] -> flat [dq | dr | dlogit_scale] */
+    MF_OP_INFONCE_GRAD,
     MF_OP_COUNT
 } mf_op_kind;
 
@@ -88,17 +146,21 @@ typedef enum mf_attention { MF_ATTENTION_LINEAR = 0, MF_ATTENTION_SOFTMAX = 1 } 
 
 typedef struct mf_attrs {
     mf_act act;
-    int ta, tb;                     /* MATMUL */
+    int ta, tb;                       /* MATMUL */
     int kernel[2], stride[2], pad[2]; /* rows, columns: CONV2D, DWCONV2D, MAXPOOL */
-    int norm;                       /* DWCONV2D */
-    double eps;                     /* norms, linear attention, L2NORM */
-    int groups;                     /* GROUPNORM */
-    int heads;                      /* ATTENTION */
+    int norm;                         /* DWCONV2D */
+    double eps;                       /* norms, linear attention, L2NORM */
+    int groups;                       /* GROUPNORM */
+    int heads;                        /* ATTENTION */
     mf_attention attention;
-    int axis;                       /* CONCAT, SLICE */
-    int64_t begin, end;             /* SLICE */
-    int level_count;                /* PYRAMID_POOL */
-    int levels[MF_MAX_LEVELS][2];   /* rows, columns */
+    int axis;                     /* CONCAT, SLICE */
+    int64_t begin, end;           /* SLICE */
+    int own;                      /* BATCHNORM, BATCHNORM_GRAD: mean and var are x's own */
+    double rate;                  /* DROPOUT, LERP, INFONCE */
+    int id;                       /* DROPOUT: tells the masks of one run apart */
+    int64_t size[2];              /* rows and columns of the result: CONV2D_GRAD_INPUT, PYRAMID_POOL_GRAD */
+    int level_count;              /* PYRAMID_POOL */
+    int levels[MF_MAX_LEVELS][2]; /* rows, columns */
 } mf_attrs;
 
 /* What is known of an operand before there is data. */
@@ -149,6 +211,37 @@ static inline int64_t mf_operand_rows(const mf_operand *o) {
 
 static inline int64_t mf_operand_last(const mf_operand *o) {
     return o->ndim > 0 ? o->dim[o->ndim - 1] : 1;
+}
+
+/* DROPOUT's mask, the same on every backend: SplitMix64's finaliser over a counter.  key: seed, step, and the place in
+ * the whole batch of the first image, so that the masks of a batch do not depend on how it is cut.
+ * element: the index within the image. */
+static inline uint64_t mf_mix64(uint64_t z) {
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    return z ^ z >> 31;
+}
+
+/* Of one image of a run: taken once, outside the loop over its elements. */
+static inline uint64_t mf_dropout_base(const int64_t key[3], int id, int64_t image) {
+    uint64_t z = mf_mix64((uint64_t)key[0] + 0x9e3779b97f4a7c15u);
+    z = mf_mix64(z + (uint64_t)key[1] * 0x9e3779b97f4a7c15u + (uint64_t)(unsigned)id);
+    return mf_mix64(z + (uint64_t)(key[2] + image) * 0xd1342543de82ef95u);
+}
+
+/* rate as a threshold of 32 bits */
+static inline uint32_t mf_dropout_threshold(double rate) {
+    return (uint32_t)(rate * 4294967296.0);
+}
+
+/* 32 bits an element (a cheap mix of 32 bits, so that it vectorises); kept if they are not below the threshold */
+static inline int mf_dropout_keep(uint64_t base, uint32_t element, uint32_t threshold) {
+    uint32_t x = element * 0x9e3779b9u + (uint32_t)base;
+    x = (x ^ x >> 16) * 0x7feb352du;
+    x = (x ^ x >> 15) + (uint32_t)(base >> 32);
+    x *= 0x846ca68bu;
+    x ^= x >> 16;
+    return x >= threshold;
 }
 
 static inline size_t mf_dtype_size(mf_dtype t) {

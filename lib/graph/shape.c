@@ -5,10 +5,52 @@
 #include "graph/graph.h"
 
 const char *mf_op_name(mf_op_kind kind) {
-    static const char *const name[MF_OP_COUNT] = {"none",         "matmul",     "conv2d", "dwconv2d", "layernorm",
-                                                  "groupnorm",    "batchnorm",  "act",    "add",      "mul",
-                                                  "pyramid_pool", "maxpool",    "concat", "slice",    "attention",
-                                                  "channel_max",  "gated_mean", "l2norm", "reshape"};
+    static const char *const name[MF_OP_COUNT] = {"none",
+                                                  "matmul",
+                                                  "conv2d",
+                                                  "dwconv2d",
+                                                  "layernorm",
+                                                  "groupnorm",
+                                                  "batchnorm",
+                                                  "act",
+                                                  "add",
+                                                  "mul",
+                                                  "pyramid_pool",
+                                                  "maxpool",
+                                                  "concat",
+                                                  "slice",
+                                                  "attention",
+                                                  "channel_max",
+                                                  "gated_mean",
+                                                  "l2norm",
+                                                  "reshape",
+                                                  "transpose",
+                                                  "column_sum",
+                                                  "row_dot",
+                                                  "row_scale",
+                                                  "act_grad",
+                                                  "layernorm_grad",
+                                                  "layernorm_grad_affine",
+                                                  "groupnorm_grad",
+                                                  "groupnorm_grad_affine",
+                                                  "batch_stats",
+                                                  "batchnorm_grad_affine",
+                                                  "batchnorm_grad",
+                                                  "conv2d_grad_input",
+                                                  "conv2d_grad_weight",
+                                                  "dwconv2d_grad_input",
+                                                  "dwconv2d_grad_weight",
+                                                  "pyramid_pool_grad",
+                                                  "maxpool_grad",
+                                                  "pad",
+                                                  "attention_grad",
+                                                  "channel_max_grad",
+                                                  "gated_mean_grad",
+                                                  "l2norm_grad",
+                                                  "dropout",
+                                                  "lerp",
+                                                  "infonce",
+                                                  "infonce_grad"};
     return (unsigned)kind < MF_OP_COUNT ? name[kind] : "unknown";
 }
 
@@ -201,6 +243,190 @@ static int infer_gated_mean(check *c) {
     return 1;
 }
 
+/* ---- training ---- */
+
+/* Input i has the shape of input 0, which is the output's too. */
+static int infer_like_first(check *c, int i) {
+    c->op->output = *in(c, 0);
+    return same_shape(in(c, 0), in(c, i)) ? 1 : fail(c, "the gradient does not have x's shape");
+}
+
+static int infer_columns(check *c, int64_t rows, int like) {
+    int64_t channels = mf_operand_last(in(c, 0));
+    if (like > 0 && present(c, like) && !same_shape(in(c, 0), in(c, like)))
+        return fail(c, "the inputs differ in shape");
+    c->op->output = (mf_operand){.ndim = rows ? 2 : 1, .dim = {rows ? rows : channels, channels}};
+    return 1;
+}
+
+static int infer_transpose(check *c) {
+    const mf_operand *x = in(c, 0);
+    if (x->ndim < 2)
+        return fail(c, "x has fewer than 2 dimensions");
+    c->op->output = *x;
+    c->op->output.dim[x->ndim - 2] = x->dim[x->ndim - 1];
+    c->op->output.dim[x->ndim - 1] = x->dim[x->ndim - 2];
+    return 1;
+}
+
+static int infer_rows(check *c) {
+    const mf_operand *a = in(c, 0);
+    if (a->ndim < 1 || (c->op->kind == MF_OP_ROW_DOT ? !same_shape(a, in(c, 1)) : !vector_fits(c, 1, a->dim[0])))
+        return fail(c, "the second input does not fit the first");
+    c->op->output = c->op->kind == MF_OP_ROW_DOT ? (mf_operand){.ndim = 1, .dim = {a->dim[0]}} : *a;
+    return 1;
+}
+
+static int infer_batchnorm_grad(check *c) {
+    int64_t channels = mf_operand_last(in(c, 0));
+    int affine = c->op->kind == MF_OP_BATCHNORM_GRAD_AFFINE;
+    for (int i = 1; i < (affine ? 3 : 4); i++)
+        if (!vector_fits(c, i, channels))
+            return fail(c, "a parameter does not have one value a channel");
+    if (affine)
+        return infer_columns(c, 2, 3);
+    if (!vector_fits(c, 5, 2 * channels))
+        return fail(c, "the affine gradients are not [2, C]");
+    return infer_like_first(c, 4);
+}
+
+static int infer_conv2d_grad_input(check *c) {
+    const mf_operand *dy = in(c, 0), *w = in(c, 1);
+    const mf_attrs *at = &c->op->attrs;
+    if (dy->ndim != 4 || w->ndim != 4 || w->dim[0] != dy->dim[3] || w->dim[2] != at->kernel[0] ||
+        w->dim[3] != at->kernel[1])
+        return fail(c, "the weights do not fit the gradient");
+    c->op->output = (mf_operand){.ndim = 4, .dim = {dy->dim[0], at->size[0], at->size[1], w->dim[1]}};
+    for (int i = 0; i < 2; i++)
+        if (window_count(at->size[i], at->kernel[i], at->stride[i], at->pad[i]) != dy->dim[1 + i])
+            return fail(c, "the size does not lead to the gradient's");
+    return 1;
+}
+
+static int infer_grad_weight(check *c) {
+    const mf_operand *x = in(c, 0), *dy = in(c, 1);
+    const mf_attrs *at = &c->op->attrs;
+    int depthwise = c->op->kind == MF_OP_DWCONV2D_GRAD_WEIGHT;
+    if (x->ndim != 4 || dy->ndim != 4 || x->dim[0] != dy->dim[0] || (depthwise && !same_shape(x, dy)))
+        return fail(c, "x and the gradient do not fit");
+    for (int i = 0; i < 2; i++)
+        if (at->kernel[i] < 1 || at->stride[i] < 1 ||
+            window_count(x->dim[1 + i], at->kernel[i], at->stride[i], at->pad[i]) != dy->dim[1 + i])
+            return fail(c, "kernel, stride and padding do not lead from x to the gradient");
+    c->op->output =
+        (mf_operand){.ndim = 4, .dim = {dy->dim[3], depthwise ? 1 : x->dim[3], at->kernel[0], at->kernel[1]}};
+    return 1;
+}
+
+static int infer_pyramid_grad(check *c) {
+    const mf_operand *dy = in(c, 0);
+    const mf_attrs *at = &c->op->attrs;
+    int64_t tokens = 0;
+    for (int i = 0; i < at->level_count; i++)
+        tokens += (int64_t)at->levels[i][0] * at->levels[i][1];
+    if (dy->ndim != 3 || dy->dim[1] != tokens || at->size[0] < 1 || at->size[1] < 1)
+        return fail(c, "the gradient does not have the levels' cells");
+    c->op->output = (mf_operand){.ndim = 4, .dim = {dy->dim[0], at->size[0], at->size[1], dy->dim[2]}};
+    return 1;
+}
+
+static int infer_pad(check *c) {
+    const mf_attrs *at = &c->op->attrs;
+    const mf_operand *x = in(c, 0);
+    if (at->axis < 0 || at->axis >= x->ndim || at->begin < 0 || at->begin + x->dim[at->axis] > at->end)
+        return fail(c, "x does not lie inside");
+    c->op->output = *x;
+    c->op->output.dim[at->axis] = at->end;
+    return 1;
+}
+
+/* A flat output for the gradients of inputs 0 .. count - 1. */
+static int infer_flat(check *c, int count) {
+    int64_t n = 0;
+    for (int i = 0; i < count; i++)
+        n += mf_operand_count(in(c, i));
+    c->op->output = (mf_operand){.ndim = 1, .dim = {n}};
+    return 1;
+}
+
+static int infer_attention_grad(check *c) {
+    if (!infer_attention(c) || !same_shape(in(c, 0), in(c, 3)))
+        return fail(c, "q, k, v and the gradient do not fit");
+    return infer_flat(c, 3);
+}
+
+static int infer_gated_mean_grad(check *c) {
+    if (!infer_gated_mean(c) || mf_operand_count(in(c, 3)) != mf_operand_count(&c->op->output))
+        return fail(c, "the gradient does not fit the map");
+    return infer_flat(c, 3);
+}
+
+static int infer_infonce(check *c) {
+    const mf_operand *q = in(c, 0);
+    if (q->ndim != 2 || !same_shape(q, in(c, 1)) || mf_operand_count(in(c, 2)) != 1)
+        return fail(c, "q and r are not [N, D], or the logit scale not one value");
+    if (c->op->kind == MF_OP_INFONCE_GRAD)
+        return mf_operand_count(in(c, 3)) == 1 ? infer_flat(c, 3) : fail(c, "dloss is not one value");
+    c->op->output = (mf_operand){.ndim = 1, .dim = {1}};
+    return 1;
+}
+
+static int infer_training(check *c) {
+    mf_operand *out = &c->op->output;
+    switch (c->op->kind) {
+    case MF_OP_TRANSPOSE:
+        return infer_transpose(c);
+    case MF_OP_COLUMN_SUM:
+        return infer_columns(c, 0, 1);
+    case MF_OP_ROW_DOT:
+    case MF_OP_ROW_SCALE:
+        return infer_rows(c);
+    case MF_OP_ACT_GRAD:
+    case MF_OP_MAXPOOL_GRAD:
+    case MF_OP_L2NORM_GRAD:
+    case MF_OP_LERP:
+        if (c->op->kind == MF_OP_MAXPOOL_GRAD) {
+            *out = *in(c, 0);
+            return 1;
+        }
+        return infer_like_first(c, 1);
+    case MF_OP_LAYERNORM_GRAD:
+    case MF_OP_GROUPNORM_GRAD:
+        return vector_fits(c, 1, mf_operand_last(in(c, 0))) ? infer_like_first(c, 2) : fail(c, "gamma is not [C]");
+    case MF_OP_LAYERNORM_GRAD_AFFINE:
+    case MF_OP_GROUPNORM_GRAD_AFFINE:
+        return infer_columns(c, 2, 1);
+    case MF_OP_BATCH_STATS:
+        return infer_columns(c, 3, 0);
+    case MF_OP_BATCHNORM_GRAD_AFFINE:
+    case MF_OP_BATCHNORM_GRAD:
+        return infer_batchnorm_grad(c);
+    case MF_OP_CONV2D_GRAD_INPUT:
+        return infer_conv2d_grad_input(c);
+    case MF_OP_CONV2D_GRAD_WEIGHT:
+    case MF_OP_DWCONV2D_GRAD_WEIGHT:
+        return infer_grad_weight(c);
+    case MF_OP_PYRAMID_POOL_GRAD:
+        return infer_pyramid_grad(c);
+    case MF_OP_PAD:
+        return infer_pad(c);
+    case MF_OP_ATTENTION_GRAD:
+        return infer_attention_grad(c);
+    case MF_OP_GATED_MEAN_GRAD:
+        return infer_gated_mean_grad(c);
+    case MF_OP_INFONCE:
+    case MF_OP_INFONCE_GRAD:
+        return infer_infonce(c);
+    case MF_OP_DWCONV2D_GRAD_INPUT:
+    case MF_OP_CHANNEL_MAX_GRAD:
+    case MF_OP_DROPOUT:
+        *out = *in(c, 0);
+        return 1;
+    default:
+        return fail(c, "no such operation");
+    }
+}
+
 static int infer_kind(check *c) {
     mf_operand *out = &c->op->output;
     switch (c->op->kind) {
@@ -240,7 +466,7 @@ static int infer_kind(check *c) {
         *out = *in(c, 0);
         return 1;
     default:
-        return fail(c, "no such operation");
+        return infer_training(c);
     }
 }
 
@@ -252,11 +478,32 @@ static int needed_inputs(const mf_op *op) {
     case MF_OP_DWCONV2D:
     case MF_OP_ADD:
     case MF_OP_MUL:
+    case MF_OP_ROW_DOT:
+    case MF_OP_ROW_SCALE:
+    case MF_OP_ACT_GRAD:
+    case MF_OP_LAYERNORM_GRAD_AFFINE:
+    case MF_OP_GROUPNORM_GRAD_AFFINE:
+    case MF_OP_CONV2D_GRAD_INPUT:
+    case MF_OP_CONV2D_GRAD_WEIGHT:
+    case MF_OP_DWCONV2D_GRAD_INPUT:
+    case MF_OP_DWCONV2D_GRAD_WEIGHT:
+    case MF_OP_MAXPOOL_GRAD:
+    case MF_OP_CHANNEL_MAX_GRAD:
+    case MF_OP_L2NORM_GRAD:
+    case MF_OP_DROPOUT:
+    case MF_OP_LERP:
         return 2;
     case MF_OP_GROUPNORM:
     case MF_OP_ATTENTION:
     case MF_OP_GATED_MEAN:
+    case MF_OP_GROUPNORM_GRAD:
+    case MF_OP_INFONCE:
         return 3;
+    case MF_OP_BATCHNORM_GRAD_AFFINE:
+    case MF_OP_ATTENTION_GRAD:
+    case MF_OP_GATED_MEAN_GRAD:
+    case MF_OP_INFONCE_GRAD:
+        return 4;
     case MF_OP_BATCHNORM:
         return 5;
     case MF_OP_CONCAT:
@@ -271,7 +518,7 @@ int mf_op_infer(mf_op *op, char *text, size_t room) {
     if (op->input_count < needed_inputs(op) || op->input_count > MF_MAX_INPUTS)
         return fail(&c, "the number of inputs is wrong");
     for (int i = 0; i < needed_inputs(op); i++)
-        if (!mf_operand_present(&op->input[i]))
+        if (i >= op->input_count || !mf_operand_present(&op->input[i]))
             return fail(&c, "an input is missing");
     if (!infer_kind(&c))
         return 0;
@@ -289,7 +536,16 @@ double mf_op_flops(const mf_op *op) {
     case MF_OP_CONV2D:
         return 2 * out * (double)op->input[1].dim[1] * op->attrs.kernel[0] * op->attrs.kernel[1];
     case MF_OP_DWCONV2D:
+    case MF_OP_DWCONV2D_GRAD_INPUT:
         return 2 * out * op->attrs.kernel[0] * op->attrs.kernel[1];
+    case MF_OP_CONV2D_GRAD_INPUT:
+        return 2 * (double)mf_operand_count(x) * (double)op->input[1].dim[1] * op->attrs.kernel[0] *
+               op->attrs.kernel[1];
+    case MF_OP_CONV2D_GRAD_WEIGHT:
+        return 2 * out * (double)mf_operand_rows(&op->input[1]);
+    case MF_OP_DWCONV2D_GRAD_WEIGHT:
+        return 2 * (double)mf_operand_count(x) * op->attrs.kernel[0] * op->attrs.kernel[1];
+    case MF_OP_ATTENTION_GRAD:
     case MF_OP_ATTENTION: {
         double channels = (double)x->dim[2], head = channels / op->attrs.heads;
         double n = (double)x->dim[0], q = (double)x->dim[1], k = (double)op->input[1].dim[1];
