@@ -127,42 +127,13 @@ mfrgn_status mfrgn_model_print_graph(const mfrgn_model *model, mfrgn_view view, 
                        "mfrgn_model_print_graph: no writer, no such view, or a session of another model");
     if (session) {
         MF_TRY(mf_session_plan(session, view));
-        return mf_graph_print(session->view[view].graph, format, write, user);
+        return mf_graph_print(session->view[view].program.graph, format, write, user);
     }
     mf_parameters *table = (mf_parameters *)(uintptr_t)&model->parameters; /* complete: nothing is declared */
     mf_graph *g;
     MF_TRY(mf_network_build(model->context, model->config, table, view, 1, &g));
     mfrgn_status status = mf_graph_print(g, format, write, user);
     mf_graph_free(g);
-    return status;
-}
-
-/* ---- running ---- */
-
-static mfrgn_status run_steps(mfrgn_session *s, mf_view_plan *plan) {
-    char *arena = s->arena;
-    for (size_t i = 0; i < plan->step_count; i++) {
-        const mf_step *step = &plan->step[i];
-        const void *input[MF_MAX_INPUTS];
-        if (!step->kernel)
-            continue;
-        MF_TRY(mf_progress(s->context, &s->progress, i, plan->step_count));
-        for (int k = 0; k < MF_MAX_INPUTS; k++)
-            input[k] = step->constant[k]             ? step->constant[k]
-                       : step->offset[k] == SIZE_MAX ? NULL
-                                                     : arena + step->offset[k];
-        mf_status status = s->backend->table->run(step->kernel, input, arena + step->output, arena + step->scratch);
-        if (status)
-            return mf_fail_in(s->context, (mfrgn_status)status, "backend %s, %s", s->backend->name,
-                              mf_op_name(plan->graph->node[i].kind));
-    }
-    return MFRGN_OK;
-}
-
-static mfrgn_status run_graph(mfrgn_session *s, mf_view_plan *plan) {
-    s->backend->table->stream_begin(s->stream);
-    mfrgn_status status = run_steps(s, plan);
-    s->backend->table->stream_end(s->stream);
     return status;
 }
 
@@ -206,7 +177,7 @@ static void widen(mfrgn_session *s, void *input, size_t count) {
 }
 
 static mfrgn_status fill_input(mfrgn_session *s, mfrgn_view view, const mfrgn_image *images, size_t count) {
-    const mf_view_plan *plan = &s->view[view];
+    const mf_program *plan = &s->view[view].program;
     const mf_tensor *t = &plan->graph->tensor[plan->graph->input];
     input_job j = {s, images, count, 0, (int)t->dim[1], (int)t->dim[2], s->precrop && view == MFRGN_VIEW_GROUND,
                    1, NULL};
@@ -237,7 +208,7 @@ static mfrgn_status fill_input(mfrgn_session *s, mfrgn_view view, const mfrgn_im
 /* ---- descriptors ---- */
 
 static mfrgn_status read_output(mfrgn_session *s, mfrgn_view view, size_t first, size_t count, float *out) {
-    const mf_view_plan *plan = &s->view[view];
+    const mf_program *plan = &s->view[view].program;
     const char *result = (const char *)s->arena + plan->memory->offset[plan->graph->output];
     size_t size = mfrgn_model_descriptor_size(s->model);
     size_t bad = mf_find_nonfinite(s->compute, result, count * size);
@@ -265,7 +236,7 @@ mfrgn_status mfrgn_embed(mfrgn_session *s, mfrgn_view view, const mfrgn_image *i
     for (size_t i = 0; i < n; i += (size_t)s->batch) {
         size_t count = n - i < (size_t)s->batch ? n - i : (size_t)s->batch;
         MF_TRY(fill_input(s, view, images + i, count));
-        MF_TRY(run_graph(s, &s->view[view]));
+        MF_TRY(mf_program_run(&s->view[view].program, s->arena, NULL, &s->progress));
         MF_TRY(read_output(s, view, i, count, descriptors + i * size));
     }
     return MFRGN_OK;
@@ -273,7 +244,7 @@ mfrgn_status mfrgn_embed(mfrgn_session *s, mfrgn_view view, const mfrgn_image *i
 
 mfrgn_status mf_session_tap(mfrgn_session *s, mfrgn_view view, const char *name, double *out, size_t room,
                             size_t *count) {
-    const mf_view_plan *plan = &s->view[view];
+    const mf_program *plan = &s->view[view].program;
     mf_value v = plan->graph ? mf_graph_find(plan->graph, name) : -1;
     if (v < 0 || plan->memory->offset[v] == SIZE_MAX)
         return mf_fail(s->context, MFRGN_ERROR_ARGUMENT, "no tapped value \"%s\"", name);
