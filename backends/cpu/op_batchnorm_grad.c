@@ -56,7 +56,7 @@ static mf_status run_stats(const mf_cpu_kernel *k, const void *const *in, void *
     j.mean = mean;
     mf_columns_run(k->cpu, k->slots, &p, moment, &j, var, 1 / n, scratch);
     for (int64_t c = 0; c < p.c; c++)
-        unbiased[c] = (float)((double)var[c] * n / (n - 1));
+        unbiased[c] = (float)((double)var[c] * n / (n > 1 ? n - 1 : 1));
     return 0;
 }
 

@@ -1,4 +1,5 @@
-/* ops [--verbose|--short] [backend ..]      compares backends (default: all that load) with `ref` in f64
+/* ops [--verbose|--short] [backend ..]      compares backends (default: all that load) with `ref` in f64; cpu:avx2,
+ *                                   cpu:portable .. are the common kernels of one instruction set
  * ops --dump FOLDER                 writes the cases, and what `ref` makes of them, for torch_check.py
  * ops --bench [threads] [backend]   measures
  *
@@ -278,6 +279,8 @@ static int check_backend(const ops_backend *ref, const ops_backend *backend, int
 static int open_backend(mfrgn_context *context, const char *name, ops_backend *backend) {
     char *passed_over = NULL;
     backend->context = context;
+    if (ops_open_isa(context, name, backend))
+        return 1;
     if (mf_backend_open(context, name, &backend->loaded, &passed_over))
         return 0;
     mf_free(context, passed_over);

@@ -34,6 +34,9 @@ typedef struct ops_backend {
 
 typedef enum ops_result { OPS_DONE, OPS_SKIPPED, OPS_FAILED } ops_result;
 
+/* isa.c: the common CPU kernels of one instruction set, "cpu:avx2".  0: another name, or the machine lacks it */
+int ops_open_isa(mfrgn_context *context, const char *name, ops_backend *backend);
+
 /* run.c: runs `op` in `compute`, twice, and checks that both runs give the same bits and that nothing is written beside
  * the output and the scratch.  Values go in and out as double.  `weight`: see ops_case.  On failure `why` has the
  * reason. */
