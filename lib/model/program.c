@@ -3,6 +3,18 @@
 
 #include <string.h>
 
+mfrgn_status mf_open_stream(mfrgn_context *context, const char *name, int threads, mf_dtype compute,
+                            const mf_loaded **backend, mf_stream **stream, char **passed_over) {
+    if (compute == MF_F64 && strcmp(name, "auto") == 0)
+        name = "ref"; /* the one that computes in f64 */
+    MF_TRY(mf_backend_open(context, name, backend, passed_over));
+    mf_stream_params params = {sizeof(params), threads, compute};
+    mfrgn_status status = (mfrgn_status)(*backend)->table->stream_open((*backend)->device, &params, stream);
+    if (status != MFRGN_OK)
+        return mf_fail_in(context, status, "backend %s", (*backend)->name);
+    return MFRGN_OK;
+}
+
 int mf_program_supports(void *user, const mf_op *op) {
     const mf_program *p = user;
     return p->backend->table->supports(p->stream, op);

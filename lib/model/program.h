@@ -42,6 +42,10 @@ void mf_program_free(mf_program *program);
 /* slots: the memory of variables and of what is bound; NULL where the graph has none. */
 mfrgn_status mf_program_run(const mf_program *program, void *arena, void *const *slots, const mfrgn_progress *progress);
 
+/* A stream of the backend `name`; passed_over: why "auto" took none before it, to be freed. */
+mfrgn_status mf_open_stream(mfrgn_context *context, const char *name, int threads, mf_dtype compute,
+                            const mf_loaded **backend, mf_stream **stream, char **passed_over);
+
 /* The backend's answer for the passes; user: an mf_program of which backend and stream are set. */
 int mf_program_supports(void *user, const mf_op *op);
 

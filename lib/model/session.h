@@ -2,6 +2,7 @@
 #ifndef MFRGN_MODEL_SESSION_H
 #define MFRGN_MODEL_SESSION_H
 
+#include "model/input.h"
 #include "model/model.h"
 #include "model/options.h"
 #include "model/program.h"
@@ -25,8 +26,7 @@ struct mfrgn_session {
     mf_view_plan view[2];
     void *arena; /* both views', since one runs at a time */
     size_t arena_bytes;
-    void *image_scratch;
-    size_t image_scratch_bytes;
+    mf_input_scratch scratch;
     int keep_taps, no_passes; /* for tests: set before a view is planned */
 };
 
