@@ -75,6 +75,15 @@ MF_INLINE void multiply(const tile *t, const int mr, const int nv, const int pac
                 __builtin_prefetch(t->to + i * t->ldto + j * VL, 1, 3);
         }
     }
+    if (t->residual && t->residual != t->to) {
+        MF_UNROLL
+        for (int i = 0; i < mr; i++) {
+            MF_UNROLL
+            for (int j = 0; j < nv; j++)
+                if (VL == 16 || j % 2 == 0)
+                    __builtin_prefetch(t->residual + i * t->ldto + j * VL, 0, 3);
+        }
+    }
     /* Pointers move once in STEPS: each integer operation may take a multiply-add's place on its port. */
     while (k >= STEPS) {
         int64_t n = mf_min64(t->run, k / STEPS * STEPS);
