@@ -58,7 +58,7 @@ int mf_gemm_plan_plain(mf_cpu_kernel *k) {
     const mf_gemm *g = &k->gemm;
     if (g->btype != MF_F32 || g->m > PLAIN_ROWS || k->chunk[0] < g->m)
         return 0;
-    k->slot_bytes = (size_t)(mf_min64(g->kc, g->k) * k->cpu->isa->nr) * sizeof(float);
+    k->slot_bytes = (size_t)(mf_min64(g->kc, g->k) * mf_max64(k->cpu->isa->nr, 64)) * sizeof(float);
     return 1;
 }
 

@@ -240,9 +240,10 @@ typedef struct ahead {
     int64_t rows, run, stride;
 } ahead;
 
-static void multiply_panel(const block *q, const float *b, int64_t n0, int64_t width, int64_t cols, const ahead *next) {
+static void multiply_panel(const block *q, const float *b, int64_t n0, int64_t cols, const ahead *next) {
     const mf_gemm *g = q->g;
     const float *from = q->first ? q->from : g->c;
+    int64_t width = mf_round_up(cols, VL);
     int nv = (int)(width / VL);
     /* straight from the registers, or by way of a buffer in L1 and finish_tile */
     int plain = width == cols && !(q->last && (g->scale || g->act != MF_ACT_NONE));
@@ -325,7 +326,7 @@ void MF_FN(gemm)(const mf_gemm *whole, int64_t m0, int64_t m1, int64_t p0, int64
                 }
                 next.stride = next.run * 64;
                 next.rows = mf_div_up(next.rows, next.stride);
-                multiply_panel(&q, panel, n0, width, cols, &next);
+                multiply_panel(&q, panel, n0, cols, &next);
             }
         }
     }
@@ -363,17 +364,49 @@ static void pack_b(const float *b, int64_t ldb, int64_t k, int64_t cols, int64_t
             v_store(to + j, j + VL <= cols ? v_load(b + j) : v_load_n(b + j, (int)mf_min64(VL, cols - j)));
 }
 
-/* Where the source of block k0 of panel p begins; what there is of it. */
-MF_INLINE ahead source_of(const mf_gemm *g, int64_t p, int64_t k0) {
-    int64_t k = mf_min64(g->kc, g->k - k0), cols = mf_min64(NR, g->n - p * NR), line = g->ldb * (int64_t)sizeof(float);
+/* Panels that are packed together: with narrow ones a row of a single panel would be a line by itself. */
+enum { TOGETHER = NR >= 64 ? 1 : 64 / NR };
+
+/* Where the source of block k0 of panels p .. end - 1 begins; what there is of it. */
+MF_INLINE ahead source_of(const mf_gemm *g, int64_t p, int64_t end, int64_t k0) {
+    int64_t k = mf_min64(g->kc, g->k - k0), cols = mf_min64(end * NR, g->n) - p * NR;
+    int64_t line = g->ldb * (int64_t)sizeof(float);
     const char *from = (const char *)(g->plain + (g->tb ? p * NR * g->ldb + k0 : k0 * g->ldb + p * NR));
     int64_t run = mf_div_up((g->tb ? k : cols) * (int64_t)sizeof(float), 64);
     return (ahead){from, g->tb ? cols : k, (run + 1) / 2 * 2, line};
 }
 
-/* Each panel is packed block by block into a buffer in L2, and multiplied by all the rows at once: for weights that
- * change from run to run and few rows, where packing beforehand would write them to memory and read them again.  The
- * source of the next block is fetched meanwhile. */
+/* k steps of panels p .. end - 1, one after the other; all but the last are NR wide */
+static void pack_plain(const mf_gemm *g, int64_t p, int64_t end, int64_t k0, int64_t k, float *to) {
+    int64_t cols = mf_min64(end * NR, g->n) - p * NR;
+    if (g->tb) {
+        for (int64_t n = 0; n < cols; n += NR, to += k * NR) {
+            int64_t some = mf_min64(NR, cols - n);
+            pack_turned(g->plain + (p * NR + n) * g->ldb + k0, g->ldb, k, some, mf_round_up(some, VL), to);
+        }
+        return;
+    }
+    const float *from = g->plain + k0 * g->ldb + p * NR;
+    if (TOGETHER == 1 || cols < TOGETHER * NR) {
+        for (int64_t n = 0; n < cols; n += NR, to += k * NR) {
+            int64_t some = mf_min64(NR, cols - n);
+            pack_b(from + n, g->ldb, k, some, mf_round_up(some, VL), to);
+        }
+        return;
+    }
+    for (int64_t i = 0; i < k; i++, from += g->ldb, to += NR) {
+        MF_UNROLL
+        for (int t = 0; t < TOGETHER; t++) {
+            MF_UNROLL
+            for (int j = 0; j < NV; j++)
+                v_store(to + t * k * NR + j * VL, v_load(from + t * NR + j * VL));
+        }
+    }
+}
+
+/* Panels are packed block by block into a buffer in L2, and multiplied by all the rows at once: for weights that change
+ * from run to run and few rows, where packing beforehand would write them to memory and read them again.  The source
+ * of the next block is fetched meanwhile. */
 void MF_FN(gemm_plain)(const mf_gemm *whole, int64_t m0, int64_t m1, int64_t p0, int64_t p1, void *scratch) {
     mf_gemm local = *whole;
     const mf_gemm *g = &local;
@@ -382,24 +415,26 @@ void MF_FN(gemm_plain)(const mf_gemm *whole, int64_t m0, int64_t m1, int64_t p0,
         q.from = g->residual;
         local.residual = NULL;
     }
-    for (int64_t p = p0; p < p1; p++)
+    for (int64_t p = p0, end; p < p1; p = end) {
+        end = mf_min64(p + TOGETHER, p1);
         for (int64_t k0 = 0; k0 < g->k; k0 += q.k) {
-            int64_t n0 = p * NR, cols = mf_min64(NR, g->n - n0), width = mf_round_up(cols, VL);
             q.k = mf_min64(g->kc, g->k - k0);
             q.a = g->a + m0 * g->rs + k0;
             q.first = k0 == 0;
             q.last = k0 + q.k == g->k;
-            if (g->tb)
-                pack_turned(g->plain + n0 * g->ldb + k0, g->ldb, q.k, cols, width, scratch);
-            else
-                pack_b(g->plain + k0 * g->ldb + n0, g->ldb, q.k, cols, width, scratch);
+            pack_plain(g, p, end, k0, q.k, scratch);
             ahead next = {scratch, 0, (q.k + 1) / 2 * 2, 0};
             if (!q.last)
-                next = source_of(g, p, k0 + q.k);
-            else if (p + 1 < p1)
-                next = source_of(g, p + 1, 0);
-            multiply_panel(&q, scratch, n0, width, cols, &next);
+                next = source_of(g, p, end, k0 + q.k);
+            else if (end < p1)
+                next = source_of(g, end, mf_min64(end + TOGETHER, p1), 0);
+            for (int64_t i = p; i < end; i++) {
+                int64_t n0 = i * NR, cols = mf_min64(NR, g->n - n0);
+                multiply_panel(&q, (const float *)scratch + (i - p) * q.k * NR, n0, cols, &next);
+                next.rows = 0;
+            }
         }
+    }
 }
 
 /* ---- A^T B ---- */

@@ -73,7 +73,7 @@ struct mf_cpu_isa {
 
     /* rows m0 .. m1 - 1, panels p0 .. p1 - 1; scratch: mf_gemm_scratch bytes */
     void (*gemm)(const mf_gemm *g, int64_t m0, int64_t m1, int64_t p0, int64_t p1, void *scratch);
-    /* the same with B as it lies; scratch: min(kc, k) nr values */
+    /* the same with B as it lies; scratch: min(kc, k) max(nr, 64) values */
     void (*gemm_plain)(const mf_gemm *g, int64_t m0, int64_t m1, int64_t p0, int64_t p1, void *scratch);
     /* rows m0 .. m1 - 1 (a multiple of mr), columns n0 .. n1 - 1 (a multiple of nr); mf_gemm_ta_scratch bytes */
     void (*gemm_ta)(const mf_gemm_ta *g, int64_t m0, int64_t m1, int64_t n0, int64_t n1, void *scratch);
