@@ -115,6 +115,7 @@ static mf_status prepare(mf_stream *s, const mf_op *op, mf_kernel **kernel, mf_k
     mf_status status = 0;
     if (s->takes(&s->cpu, op)) {
         mf_openblas_plan(&s->cpu, op, &k->product);
+        info->residual_in_place = k->product.adds;
         for (int i = 0; i < op->input_count; i++)
             k->present[i] = mf_operand_present(&op->input[i]);
     } else {

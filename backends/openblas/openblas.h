@@ -20,7 +20,8 @@ struct mf_stream {
 typedef struct mf_blas_product {
     const mf_cpu *cpu;
     mf_gemm gemm;
-    int tb, slots;
+    int ta, tb, slots;
+    int adds; /* a residual is added by sgemm, and C may be its memory */
     int64_t images;        /* the rows of C are split image by image, each alike */
     int64_t rows, columns; /* of a slice */
     int input_count;

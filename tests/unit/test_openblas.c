@@ -98,6 +98,40 @@ static void check_product(mf_stream *s, int images, int rows, int k, int n, int 
     free(c);
 }
 
+/* c += a^T b, in its place: as in the gradient of a weight. */
+static void check_gradient(mf_stream *s, int rows, int m, int n) {
+    const mf_backend *t = mf_backend_openblas_table();
+    mf_op op = {.kind = MF_OP_MATMUL, .input_count = 5};
+    op.attrs.ta = 1;
+    op.input[0] = shape(0, 2, rows, m, 0, 0);
+    op.input[1] = shape(0, 2, rows, n, 0, 0);
+    op.input[2].ndim = op.input[3].ndim = -1;
+    op.input[4] = op.output = shape(0, 2, m, n, 0, 0);
+    float *a = noise((int64_t)rows * m, 1), *b = noise((int64_t)rows * n, 2), *c = noise((int64_t)m * n, 3),
+          *before = noise((int64_t)m * n, 3);
+    mf_kernel *kernel = NULL;
+    mf_kernel_info info;
+    ck_assert_int_eq(t->prepare(s, &op, &kernel, &info), 0);
+    ck_assert_int_eq(info.residual_in_place, 1);
+    ck_assert_uint_eq(info.scratch_bytes, 0);
+    const void *in[] = {a, b, NULL, NULL, c};
+    t->stream_begin(s);
+    ck_assert_int_eq(t->run(kernel, in, c, NULL), 0);
+    t->stream_end(s);
+    t->release(kernel);
+    for (int i = 0; i < m; i++)
+        for (int j = 0; j < n; j++) {
+            double sum = (double)before[i * n + j];
+            for (int p = 0; p < rows; p++)
+                sum += (double)a[p * m + i] * (double)b[p * n + j];
+            ck_assert_double_le(fabs(sum - (double)c[i * n + j]), 1e-6 * (rows + 1));
+        }
+    free(a);
+    free(b);
+    free(c);
+    free(before);
+}
+
 START_TEST(test_products) {
     const mf_backend *t = mf_backend_openblas_table();
     mf_device *d = NULL;
@@ -113,6 +147,8 @@ START_TEST(test_products) {
         check_product(s, 3, 450, 70, 130, 1, MF_ACT_GELU, 1);
         check_product(s, 2, 33, 200, 700, 0, MF_ACT_GELU, 0);
         check_product(s, 2, 60, 33, 900, 1, MF_ACT_NONE, 1);
+        check_gradient(s, 300, 70, 50);
+        check_gradient(s, 200, 33, 700);
         t->stream_close(s);
     }
     t->close(d);
