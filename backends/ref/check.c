@@ -1,33 +1,11 @@
 /* Whether the shapes of an operation fit each other, as lib/graph/op.h states them. */
-#include "backends/ref/ref.h"
-
-static int is_vector(const mf_op *op, int slot, int64_t count) {
-    const mf_operand *o = ref_operand(op, slot);
-    return o && mf_operand_count(o) == count;
-}
-
-static int is_vector_or_absent(const mf_op *op, int slot, int64_t count) {
-    return !ref_operand(op, slot) || is_vector(op, slot, count);
-}
-
-static int same_shape(const mf_operand *a, const mf_operand *b) {
-    if (a->ndim != b->ndim)
-        return 0;
-    for (int i = 0; i < a->ndim; i++)
-        if (a->dim[i] != b->dim[i])
-            return 0;
-    return 1;
-}
-
-static int is_map(const mf_operand *o) {
-    return o->ndim == 4;
-}
+#include "backends/ref/check.h"
 
 static const char *check_epilogue(const mf_op *op) {
     int64_t n = mf_operand_last(&op->output);
-    if (!is_vector_or_absent(op, MF_IN_BIAS, n) || !is_vector_or_absent(op, MF_IN_SCALE, n))
+    if (!ref_is_vector_or_absent(op, MF_IN_BIAS, n) || !ref_is_vector_or_absent(op, MF_IN_SCALE, n))
         return "bias or scale is not [N]";
-    if (!is_vector_or_absent(op, MF_IN_RESIDUAL, mf_operand_count(&op->output)))
+    if (!ref_is_vector_or_absent(op, MF_IN_RESIDUAL, mf_operand_count(&op->output)))
         return "the residual has not the shape of the output";
     return NULL;
 }
@@ -52,7 +30,7 @@ static int64_t windows(int64_t length, int kernel, int stride, int pad) {
 /* Output [N, Ho, Wo, channels] of a window that slides over x. */
 static const char *check_windows(const mf_op *op, int64_t channels) {
     const mf_operand *x = &op->input[0], *out = &op->output;
-    if (!is_map(x) || !is_map(out) || out->dim[0] != x->dim[0] || out->dim[3] != channels)
+    if (!ref_is_map(x) || !ref_is_map(out) || out->dim[0] != x->dim[0] || out->dim[3] != channels)
         return "x or the output is not [N, H, W, C]";
     for (int i = 0; i < 2; i++) {
         const int kernel = op->attrs.kernel[i], stride = op->attrs.stride[i], pad = op->attrs.pad[i];
@@ -64,7 +42,7 @@ static const char *check_windows(const mf_op *op, int64_t channels) {
 
 static const char *check_conv2d(const mf_op *op) {
     const mf_operand *x = &op->input[MF_IN_X], *w = ref_operand(op, MF_IN_W);
-    if (!w || w->ndim != 4 || !is_map(x) || w->dim[1] != x->dim[3] || w->dim[2] != op->attrs.kernel[0] ||
+    if (!w || w->ndim != 4 || !ref_is_map(x) || w->dim[1] != x->dim[3] || w->dim[2] != op->attrs.kernel[0] ||
         w->dim[3] != op->attrs.kernel[1])
         return "w is not [O, C, kh, kw]";
     const char *wrong = check_windows(op, w->dim[0]);
@@ -74,7 +52,7 @@ static const char *check_conv2d(const mf_op *op) {
 static const char *check_dwconv2d(const mf_op *op) {
     const mf_operand *x = &op->input[MF_IN_X], *w = ref_operand(op, MF_IN_W);
     const mf_attrs *a = &op->attrs;
-    if (!is_map(x) || !same_shape(x, &op->output))
+    if (!ref_is_map(x) || !ref_same_shape(x, &op->output))
         return "x is not [N, H, W, C] or the output has another shape";
     const int64_t channels = x->dim[3];
     if (!w || w->ndim != 4 || w->dim[0] != channels || w->dim[1] != 1 || w->dim[2] != a->kernel[0] ||
@@ -83,9 +61,9 @@ static const char *check_dwconv2d(const mf_op *op) {
     for (int i = 0; i < 2; i++)
         if (a->stride[i] != 1 || a->kernel[i] % 2 == 0 || a->pad[i] != a->kernel[i] / 2)
             return "not stride 1, an odd kernel and \"same\" padding";
-    if (!is_vector_or_absent(op, MF_IN_BIAS, channels))
+    if (!ref_is_vector_or_absent(op, MF_IN_BIAS, channels))
         return "bias is not [C]";
-    if (!is_vector_or_absent(op, MF_IN_GAMMA, channels) || !is_vector_or_absent(op, MF_IN_BETA, channels))
+    if (!ref_is_vector_or_absent(op, MF_IN_GAMMA, channels) || !ref_is_vector_or_absent(op, MF_IN_BETA, channels))
         return "gamma or beta is not [C]";
     if (!a->norm && (ref_operand(op, MF_IN_GAMMA) || ref_operand(op, MF_IN_BETA)))
         return "gamma or beta without norm";
@@ -96,19 +74,20 @@ static const char *check_dwconv2d(const mf_op *op) {
 static const char *check_norm(const mf_op *op) {
     const int64_t channels = mf_operand_last(&op->input[0]);
     const int vectors = op->kind == MF_OP_BATCHNORM ? 4 : op->kind == MF_OP_L2NORM ? 0 : 2;
-    if (op->input[0].ndim < 1 || !same_shape(&op->input[0], &op->output))
+    if (op->input[0].ndim < 1 || !ref_same_shape(&op->input[0], &op->output))
         return "the output has another shape than x";
     for (int i = 1; i <= vectors; i++)
-        if (!(op->kind == MF_OP_LAYERNORM ? is_vector_or_absent(op, i, channels) : is_vector(op, i, channels)))
+        if (!(op->kind == MF_OP_LAYERNORM ? ref_is_vector_or_absent(op, i, channels) : ref_is_vector(op, i, channels)))
             return "a parameter is not [C]";
-    if (op->kind == MF_OP_GROUPNORM && (!is_map(&op->input[0]) || op->attrs.groups < 1 || channels % op->attrs.groups))
+    if (op->kind == MF_OP_GROUPNORM &&
+        (!ref_is_map(&op->input[0]) || op->attrs.groups < 1 || channels % op->attrs.groups))
         return "x is not [N, H, W, C] with C a multiple of the groups";
     return NULL;
 }
 
 static const char *check_elementwise(const mf_op *op) {
     const mf_operand *a = &op->input[0], *b = ref_operand(op, 1);
-    if (!same_shape(a, &op->output))
+    if (!ref_same_shape(a, &op->output))
         return "the output has another shape than a";
     if (op->kind == MF_OP_ACT)
         return NULL;
@@ -133,7 +112,7 @@ static const char *check_pyramid(const mf_op *op) {
             return "a level is empty";
         tokens += (int64_t)op->attrs.levels[i][0] * op->attrs.levels[i][1];
     }
-    if (!is_map(x) || op->output.ndim != 3 || op->output.dim[0] != x->dim[0] || op->output.dim[1] != tokens ||
+    if (!ref_is_map(x) || op->output.ndim != 3 || op->output.dim[0] != x->dim[0] || op->output.dim[1] != tokens ||
         op->output.dim[2] != x->dim[3])
         return "x is not [N, H, W, C] or the output is not [N, the cells of all levels, C]";
     return NULL;
@@ -157,7 +136,7 @@ static const char *check_concat(const mf_op *op) {
             return "the number of dimensions differs";
         length += o.dim[axis];
         o.dim[axis] = op->output.dim[axis];
-        if (!same_shape(&o, &op->output))
+        if (!ref_same_shape(&o, &op->output))
             return "the inputs differ beside the axis";
     }
     return length == op->output.dim[axis] ? NULL : "the output's axis is not the sum of the inputs'";
@@ -169,12 +148,12 @@ static const char *check_slice(const mf_op *op) {
     if (a->axis < 0 || a->axis >= o.ndim || a->begin < 0 || a->begin >= a->end || a->end > o.dim[a->axis])
         return "begin .. end does not lie in the axis";
     o.dim[a->axis] = a->end - a->begin;
-    return same_shape(&o, &op->output) ? NULL : "the output is not the slice's shape";
+    return ref_same_shape(&o, &op->output) ? NULL : "the output is not the slice's shape";
 }
 
 static const char *check_attention(const mf_op *op) {
     const mf_operand *q = &op->input[0], *k = ref_operand(op, 1), *v = ref_operand(op, 2);
-    if (q->ndim != 3 || !k || !v || k->ndim != 3 || !same_shape(k, v) || !same_shape(q, &op->output) ||
+    if (q->ndim != 3 || !k || !v || k->ndim != 3 || !ref_same_shape(k, v) || !ref_same_shape(q, &op->output) ||
         k->dim[0] != q->dim[0] || k->dim[2] != q->dim[2])
         return "q and the output are not [N, T, C] or k and v not [N, S, C]";
     if (op->attrs.heads < 1 || q->dim[2] % op->attrs.heads)
@@ -194,7 +173,7 @@ static const char *check_gated_mean(const mf_op *op) {
     if (s->ndim < 3)
         return "s is not [N, T, C]";
     const int64_t images = s->dim[0], channels = mf_operand_last(s);
-    if (!is_vector(op, 1, images * channels) || !is_vector(op, 2, mf_operand_rows(s)))
+    if (!ref_is_vector(op, 1, images * channels) || !ref_is_vector(op, 2, mf_operand_rows(s)))
         return "the gates are not [N, 1, C] and [N, T, 1]";
     return mf_operand_count(out) == images * channels ? NULL : "the output is not [N, 1, C]";
 }
@@ -214,7 +193,7 @@ static const char *check_sizes(const mf_op *op) {
 }
 
 const char *ref_check(const mf_op *op) {
-    static const char *(*const check[MF_OP_COUNT])(const mf_op *op) = {
+    static const ref_checker check[MF_OP_COUNT] = {
         [MF_OP_MATMUL] = check_matmul,
         [MF_OP_CONV2D] = check_conv2d,
         [MF_OP_DWCONV2D] = check_dwconv2d,
@@ -236,5 +215,8 @@ const char *ref_check(const mf_op *op) {
     const char *wrong = check_sizes(op);
     if (wrong)
         return wrong;
-    return (unsigned)op->kind < MF_OP_COUNT && check[op->kind] ? check[op->kind](op) : "no such operation";
+    if ((unsigned)op->kind >= MF_OP_COUNT)
+        return "no such operation";
+    ref_checker found = check[op->kind] ? check[op->kind] : ref_check_training[op->kind];
+    return found ? found(op) : "no such operation";
 }

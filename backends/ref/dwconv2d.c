@@ -1,6 +1,9 @@
 /* DWCONV2D: out[n, y, x, c] = bias[c] + sum over i, j of x[n, y + i - ph, x + j - pw, c] w[c, 0, i, j], zeros outside
  * the map; then, with attrs.norm, layer normalisation over c.
  *
+ * DWCONV2D_GRAD_INPUT, dy and w -> dx, is the same with the kernel turned by half a turn: with "same" padding of an odd
+ * kernel, dx[y, x] = sum over i, j of dy[y - i + ph, x - j + pw] w[i, j].
+ *
  * The weight is turned to [kh kw][C], so that channels are innermost everywhere.  BLOCK channels of a position are
  * summed in registers, DEPTH taps at most in `real`, the rest in double.  Threads: parts of the rows of all maps. */
 #include "backends/ref/real.h"
@@ -17,16 +20,18 @@ size_t REF(dwconv2d_scratch)(const mf_kernel *kernel) {
 
 void REF(dwconv2d_pack)(const mf_kernel *kernel, const void *plain, void *packed) {
     const mf_operand *w = &kernel->op.input[MF_IN_W];
+    const int turned = kernel->op.kind == MF_OP_DWCONV2D_GRAD_INPUT;
     const int64_t channels = w->dim[0], taps = w->dim[2] * w->dim[3];
     for (int64_t c = 0; c < channels; c++)
         for (int64_t t = 0; t < taps; t++)
-            ((real *)packed)[t * channels + c] = ((const real *)plain)[c * taps + t];
+            ((real *)packed)[t * channels + c] = ((const real *)plain)[c * taps + (turned ? taps - 1 - t : t)];
 }
 
 typedef struct job {
     const mf_op *op;
     const real *x, *w, *bias, *gamma, *beta;
     real *out;
+    int norm;
 } job;
 
 /* The taps of one position: rows i .. i_end - 1 and columns j .. j_end - 1 of the kernel lie inside the map. */
@@ -71,7 +76,7 @@ static void position(const job *j, window v, int64_t channels, real *out) {
         for (int64_t i = 0; i < block; i++)
             out[c + i] = (real)sum[i];
     }
-    if (j->op->attrs.norm)
+    if (j->norm)
         REF(layernorm_row)(out, channels, j->gamma, j->beta, j->op->attrs.eps, out);
 }
 
@@ -107,7 +112,8 @@ MF_REF_RUN(dwconv2d) {
              ref_input(kernel, inputs, MF_IN_BIAS),
              ref_input(kernel, inputs, MF_IN_GAMMA),
              ref_input(kernel, inputs, MF_IN_BETA),
-             output};
+             output,
+             op->kind == MF_OP_DWCONV2D && op->attrs.norm};
     if (!kernel->packed) {
         REF(dwconv2d_pack)(kernel, inputs[MF_IN_W], scratch);
         j.w = scratch;

@@ -58,7 +58,8 @@ static const char *find_fault(const mf_stream *stream, const mf_op *op) {
         return wrong;
     for (int i = -1; i < op->input_count; i++) {
         const mf_operand *o = i < 0 ? &op->output : &op->input[i];
-        if (mf_operand_present(o) && o->dtype != stream->compute)
+        const mf_dtype type = op->kind == MF_OP_DROPOUT && i == 1 ? MF_I64 : stream->compute;
+        if (mf_operand_present(o) && o->dtype != type)
             return "an operand is not of the compute type";
     }
     return NULL;
@@ -132,6 +133,22 @@ void ref_parallel(const mf_kernel *kernel, int64_t items, double cost, ref_body 
         kernel->host->parallel(kernel->host->context, s.tasks, run_share, &s);
 }
 
+static mf_kernel all_threads(const mf_stream *stream) {
+    return (mf_kernel){.host = stream->host, .threads = stream->threads};
+}
+
+static mf_status ref_update(mf_stream *stream, const mf_update *update) {
+    const mf_kernel kernel = all_threads(stream);
+    (stream->compute == MF_F32 ? ref_update_f32 : ref_update_f64)(&kernel, update);
+    return REF_OK;
+}
+
+static mf_status ref_sum_squares(mf_stream *stream, const mf_update *update, double *sum) {
+    const mf_kernel kernel = all_threads(stream);
+    *sum = (stream->compute == MF_F32 ? ref_sum_squares_f32 : ref_sum_squares_f64)(&kernel, update);
+    return REF_OK;
+}
+
 const mf_backend *mf_backend_ref_table(void) {
     static const mf_backend table = {
         .abi = MF_BACKEND_ABI,
@@ -152,6 +169,8 @@ const mf_backend *mf_backend_ref_table(void) {
         .scan_error = ref_scan_error,
         .scan_scratch = ref_scan_scratch,
         .scan = ref_scan,
+        .update = ref_update,
+        .sum_squares = ref_sum_squares,
     };
     return &table;
 }

@@ -32,6 +32,12 @@ struct mf_kernel {
 
 extern const ref_entry ref_table_f32[MF_OP_COUNT], ref_table_f64[MF_OP_COUNT]; /* table.c, indexed by mf_op_kind */
 
+/* update.c; the kernel has no operation */
+void ref_update_f32(const mf_kernel *kernel, const mf_update *update);
+void ref_update_f64(const mf_kernel *kernel, const mf_update *update);
+double ref_sum_squares_f32(const mf_kernel *kernel, const mf_update *update);
+double ref_sum_squares_f64(const mf_kernel *kernel, const mf_update *update);
+
 /* Why the shapes of `op` do not fit each other, or NULL if they do. */
 const char *ref_check(const mf_op *op);
 

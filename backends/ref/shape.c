@@ -1,5 +1,6 @@
-/* CONCAT and SLICE along attrs.axis: copies of runs.  Everything before the axis is `outer` runs; a run is the axis and
- * everything after it.  Threads: parts of the outer runs. */
+/* CONCAT, SLICE and PAD along attrs.axis: copies of runs.  Everything before the axis is `outer` runs; a run is the
+ * axis and everything after it.  Threads: parts of the outer runs. TRANSPOSE: x [.., A, B] -> [.., B, A].  Threads:
+ * parts of the rows of the output. */
 #include "backends/ref/real.h"
 
 /* Elements of a run of `o`. */
@@ -51,4 +52,45 @@ MF_REF_RUN(slice) {
     int64_t run = run_of(&kernel->op.output, kernel->op.attrs.axis);
     (void)scratch;
     ref_parallel(kernel, mf_operand_count(&kernel->op.output) / run, 0.5 * (double)run, slice_part, &j);
+}
+
+static void pad_part(void *arg, int task, int64_t begin, int64_t end) {
+    const job *j = arg;
+    const mf_op *op = j->op;
+    const int64_t from = run_of(&op->input[0], op->attrs.axis), to = run_of(&op->output, op->attrs.axis);
+    const int64_t before = to / op->output.dim[op->attrs.axis] * op->attrs.begin;
+    (void)task;
+    for (int64_t r = begin; r < end; r++) {
+        real *out = j->out + r * to;
+        memset(out, 0, (size_t)before * sizeof(real));
+        memcpy(out + before, (const real *)j->inputs[0] + r * from, (size_t)from * sizeof(real));
+        memset(out + before + from, 0, (size_t)(to - before - from) * sizeof(real));
+    }
+}
+
+MF_REF_RUN(pad) {
+    job j = {&kernel->op, inputs, output};
+    int64_t run = run_of(&kernel->op.output, kernel->op.attrs.axis);
+    (void)scratch;
+    ref_parallel(kernel, mf_operand_count(&kernel->op.output) / run, 0.5 * (double)run, pad_part, &j);
+}
+
+static void transpose_part(void *arg, int task, int64_t begin, int64_t end) {
+    const job *j = arg;
+    const mf_operand *x = &j->op->input[0];
+    const int64_t rows = x->dim[x->ndim - 2], columns = x->dim[x->ndim - 1];
+    (void)task;
+    for (int64_t r = begin; r < end; r++) {
+        const real *from = (const real *)j->inputs[0] + r / columns * rows * columns + r % columns;
+        for (int64_t i = 0; i < rows; i++)
+            j->out[r * rows + i] = from[i * columns];
+    }
+}
+
+MF_REF_RUN(transpose) {
+    job j = {&kernel->op, inputs, output};
+    const mf_operand *x = &kernel->op.input[0];
+    (void)scratch;
+    ref_parallel(kernel, mf_operand_count(x) / x->dim[x->ndim - 2], 2.0 * (double)x->dim[x->ndim - 2], transpose_part,
+                 &j);
 }

@@ -55,6 +55,10 @@ mfrgn_status mf_settings_set(mf_settings *s, int key, const char *text) {
         if (!mf_read_int(text, &v.number) || v.number < spec->minimum || v.number > spec->maximum)
             return mf_fail(s->context, MFRGN_ERROR_ARGUMENT, "%s: \"%s\" is not a number from %ld to %ld", spec->name,
                            text, spec->minimum, spec->maximum);
+    } else if (spec->kind == MF_SETTING_REAL) {
+        if (!mf_read_double(text, &v.real) || v.real < spec->least || v.real > spec->most)
+            return mf_fail(s->context, MFRGN_ERROR_ARGUMENT, "%s: \"%s\" is not a number from %g to %g", spec->name,
+                           text, spec->least, spec->most);
     } else if (spec->kind == MF_SETTING_CHOICE) {
         while (spec->choices[v.number] && strcmp(spec->choices[v.number], text) != 0)
             v.number++;

@@ -8,6 +8,7 @@
 typedef enum mf_setting_kind {
     MF_SETTING_INT,    /* minimum .. maximum */
     MF_SETTING_CHOICE, /* one of choices */
+    MF_SETTING_REAL,   /* least .. most */
     MF_SETTING_PAIRS   /* "HxW", up to `maximum` of them with commas between, each number 1 .. 65535 */
 } mf_setting_kind;
 
@@ -17,12 +18,14 @@ typedef struct mf_setting {
     long minimum, maximum;
     const char *const *choices; /* ends with NULL */
     const char *initial;
+    double least, most; /* REAL */
 } mf_setting;
 
 enum { MF_SETTINGS = 20, MF_PAIRS = 8, MF_SETTING_TEXT = 96 };
 
 typedef struct mf_setting_value {
     long number; /* INT; CHOICE: its index; PAIRS: how many */
+    double real; /* REAL */
     int pair[MF_PAIRS][2];
     char text[MF_SETTING_TEXT];
 } mf_setting_value;

@@ -58,9 +58,10 @@ mf_value mf_groupnorm(mf_graph *g, mf_value x, mf_value gamma, mf_value beta, in
     return mf_graph_node(g, &n);
 }
 
-mf_value mf_batchnorm(mf_graph *g, mf_value x, const mf_value parameters[4], double eps) {
+mf_value mf_batchnorm(mf_graph *g, mf_value x, const mf_value parameters[4], double eps, int own) {
     mf_node n = START(MF_OP_BATCHNORM, x, parameters[0], parameters[1], parameters[2], parameters[3]);
     n.attrs.eps = eps;
+    n.attrs.own = own;
     return mf_graph_node(g, &n);
 }
 
@@ -169,4 +170,50 @@ mf_value mf_as_map(mf_graph *g, mf_value x, int64_t h, int64_t w) {
         return -1;
     const int64_t *d = g->tensor[x].dim;
     return mf_reshape(g, x, 4, (const int64_t[]){d[0], h, w, d[2]});
+}
+
+mf_value mf_operation(mf_graph *g, mf_op_kind kind, const mf_attrs *attrs, int count, const mf_value *inputs) {
+    mf_node n = start(kind, count, inputs);
+    n.attrs = *attrs;
+    return mf_graph_node(g, &n);
+}
+
+mf_value mf_reshape_like(mf_graph *g, mf_value x, mf_value like) {
+    if (g->status != MFRGN_OK)
+        return -1;
+    mf_tensor t = g->tensor[like];
+    if (t.ndim == g->tensor[x].ndim && memcmp(t.dim, g->tensor[x].dim, (size_t)t.ndim * sizeof(t.dim[0])) == 0)
+        return x;
+    return mf_reshape(g, x, t.ndim, t.dim);
+}
+
+/* ---- training ---- */
+
+mf_value mf_transpose(mf_graph *g, mf_value x) {
+    mf_node n = START(MF_OP_TRANSPOSE, x);
+    return mf_graph_node(g, &n);
+}
+
+mf_value mf_dropout(mf_graph *g, mf_value x, mf_value key, double rate, int id) {
+    mf_node n = START(MF_OP_DROPOUT, x, key);
+    n.attrs.rate = rate;
+    n.attrs.id = id;
+    return mf_graph_node(g, &n);
+}
+
+mf_value mf_batch_stats(mf_graph *g, mf_value x) {
+    mf_node n = START(MF_OP_BATCH_STATS, x);
+    return mf_graph_node(g, &n);
+}
+
+mf_value mf_lerp(mf_graph *g, mf_value a, mf_value b, double rate) {
+    mf_node n = START(MF_OP_LERP, a, b);
+    n.attrs.rate = rate;
+    return mf_graph_node(g, &n);
+}
+
+mf_value mf_infonce(mf_graph *g, mf_value q, mf_value r, mf_value logit_scale, double smoothing) {
+    mf_node n = START(MF_OP_INFONCE, q, r, logit_scale);
+    n.attrs.rate = smoothing;
+    return mf_graph_node(g, &n);
 }

@@ -52,5 +52,5 @@ mfrgn_status mf_graph_fold(mf_graph *g, const mf_target *target) {
 /* Batch norms go into their products first, since a residual can be fused only into a product. */
 mfrgn_status mf_graph_optimise(mf_graph *g, const mf_target *target) {
     MF_TRY(mf_graph_fold(g, target));
-    return mf_graph_fuse(g, target);
+    return mf_graph_fuse(g, target, MF_FUSE_ALL);
 }

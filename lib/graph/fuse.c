@@ -12,7 +12,7 @@ int mf_graph_reader(const mf_graph *g, mf_value v, int *count) {
                 reader = (int)i;
                 ++*count;
             }
-    if (v == g->output)
+    if (v == g->output || (g->tensor[v].slot >= 0 && g->tensor[v].role == MF_ROLE_RESULT))
         *count += 2;
     return reader;
 }
@@ -32,7 +32,7 @@ static mf_node *sole_producer(mf_graph *g, mf_value v) {
 
 static int is_vector_of(const mf_graph *g, mf_value v, int64_t n) {
     const mf_tensor *t = &g->tensor[v];
-    return t->role == MF_ROLE_CONSTANT && t->ndim == 1 && t->dim[0] == n;
+    return t->role != MF_ROLE_RESULT && t->ndim == 1 && t->dim[0] == n;
 }
 
 static int64_t channels_of(const mf_graph *g, mf_value v) {
@@ -86,7 +86,8 @@ static int fuse_scale(mf_graph *g, const mf_target *target, mf_node *reader) {
     if (replace(g, target, p, reader, fused))
         return 1;
     /* A backend without the vector: fold.c can put it into the weights if they are of the compute type. */
-    if (p->attrs.act || g->tensor[p->input[MF_IN_W]].dtype != g->tensor[reader->output].dtype)
+    if (p->attrs.act || g->tensor[p->input[MF_IN_W]].role != MF_ROLE_CONSTANT ||
+        g->tensor[p->input[MF_IN_W]].dtype != g->tensor[reader->output].dtype)
         return 0;
     const mf_value rows[] = {p->input[MF_IN_W], reader->input[1], -1, -1};
     const mf_value bias[] = {p->input[MF_IN_BIAS], reader->input[1], -1, -1};
@@ -129,17 +130,17 @@ static int fuse_norm(mf_graph *g, const mf_target *target, mf_node *reader) {
     return replace(g, target, p, reader, fused);
 }
 
-mfrgn_status mf_graph_fuse(mf_graph *g, const mf_target *target) {
+mfrgn_status mf_graph_fuse(mf_graph *g, const mf_target *target, int what) {
     for (size_t i = 0; i < g->node_count; i++) {
         mf_node *n = &g->node[i];
         int fused = 0;
-        if (n->kind == MF_OP_ACT)
+        if (n->kind == MF_OP_ACT && what & MF_FUSE_ACT)
             fused = fuse_act(g, target, n);
-        else if (n->kind == MF_OP_MUL)
+        else if (n->kind == MF_OP_MUL && what & MF_FUSE_SCALE)
             fused = fuse_scale(g, target, n);
-        else if (n->kind == MF_OP_ADD)
+        else if (n->kind == MF_OP_ADD && what & MF_FUSE_RESIDUAL)
             fused = fuse_residual(g, target, n);
-        else if (n->kind == MF_OP_LAYERNORM)
+        else if (n->kind == MF_OP_LAYERNORM && what & MF_FUSE_NORM)
             fused = fuse_norm(g, target, n);
         if (fused)
             g->tensor[n->output].node = (int)i;

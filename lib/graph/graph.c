@@ -110,7 +110,7 @@ static mf_value add_tensor(mf_graph *g, mf_role role, const char *name, int ndim
         g->status = status;
         return -1;
     }
-    mf_tensor t = {.role = role, .ndim = ndim, .node = -1, .parameter = -1};
+    mf_tensor t = {.role = role, .ndim = ndim, .node = -1, .slot = -1, .parameter = -1};
     for (int i = 0; i < ndim; i++)
         t.dim[i] = dim[i];
     for (int i = 0; i < MF_FOLD_SOURCES; i++)
@@ -138,6 +138,27 @@ mf_value mf_graph_literal(mf_graph *g, const char *name, const double *values, i
     if (v >= 0)
         g->tensor[v].literal = keep_values(g, values, tensor_elements(&g->tensor[v]));
     return v;
+}
+
+mf_value mf_graph_variable(mf_graph *g, const char *name, int slot, mf_dtype dtype, int ndim, const int64_t *dim) {
+    mf_value v = add_tensor(g, MF_ROLE_VARIABLE, name, ndim, dim);
+    if (v >= 0) {
+        g->tensor[v].dtype = dtype;
+        g->tensor[v].slot = slot;
+    }
+    return v;
+}
+
+/* The memory is that under the reshapes. */
+void mf_graph_bind(mf_graph *g, mf_value v, int slot) {
+    if (g->status != MFRGN_OK || v < 0)
+        return;
+    while (g->tensor[v].node >= 0 && g->node[g->tensor[v].node].kind == MF_OP_RESHAPE)
+        v = g->node[g->tensor[v].node].input[0];
+    if (g->tensor[v].role != MF_ROLE_RESULT || g->tensor[v].slot >= 0)
+        mf_graph_fail(g, MFRGN_ERROR_INTERNAL, "graph: value %d cannot be bound to slot %d", v, slot);
+    else
+        g->tensor[v].slot = slot;
 }
 
 /* The shape and type are the first source's. */

@@ -13,7 +13,9 @@
 typedef struct mf_graph mf_graph;
 typedef int mf_value; /* -1: none, or after an error */
 
-typedef enum mf_role { MF_ROLE_INPUT, MF_ROLE_CONSTANT, MF_ROLE_RESULT } mf_role;
+/* A variable lies in memory of the runner's, by its slot: a weight in training, a seed.  A result may be bound to a slot
+ * too: it is then computed there (a gradient, a running statistic that is updated). */
+typedef enum mf_role { MF_ROLE_INPUT, MF_ROLE_CONSTANT, MF_ROLE_RESULT, MF_ROLE_VARIABLE } mf_role;
 
 /* How a folded constant is made; arithmetic in double.  Source: each rule is the algebra of the two operations. */
 typedef enum mf_fold {
@@ -32,6 +34,8 @@ typedef struct mf_tensor {
     int64_t dim[MF_MAX_DIMS];
     const char *name; /* of weights, inputs and tapped results; else NULL */
     int node;         /* that computes it, or -1 */
+    int slot;         /* of a variable or of a result that is bound; else -1 */
+    int keep;         /* 1: never computed again for the backward pass */
     /* constants: one of */
     int parameter;         /* index in the model's table, or -1 */
     const double *literal; /* or NULL */
@@ -71,6 +75,8 @@ void *mf_graph_alloc(mf_graph *graph, size_t bytes); /* lives as long as the gra
 mf_value mf_graph_input(mf_graph *g, const char *name, int ndim, const int64_t *dim);
 mf_value mf_graph_weight(mf_graph *g, const char *name, int parameter, mf_dtype stored, int ndim, const int64_t *dim);
 mf_value mf_graph_literal(mf_graph *g, const char *name, const double *values, int ndim, const int64_t *dim);
+mf_value mf_graph_variable(mf_graph *g, const char *name, int slot, mf_dtype dtype, int ndim, const int64_t *dim);
+void mf_graph_bind(mf_graph *g, mf_value result, int slot); /* computed in a slot's memory */
 mf_value mf_graph_folded(mf_graph *g, mf_fold fold, const mf_value *source, double eps);
 mf_value mf_graph_node(mf_graph *g, const mf_node *node); /* infers the shape; the one door for every operation */
 const mf_tensor *mf_graph_tensor(const mf_graph *g, mf_value v); /* v must be valid */
@@ -83,7 +89,7 @@ mf_value mf_conv2d(mf_graph *g, mf_value x, mf_value w, mf_value bias, int strid
 mf_value mf_dwconv2d(mf_graph *g, mf_value x, mf_value w, mf_value bias);
 mf_value mf_layernorm(mf_graph *g, mf_value x, mf_value gamma, mf_value beta, double eps);
 mf_value mf_groupnorm(mf_graph *g, mf_value x, mf_value gamma, mf_value beta, int groups, double eps);
-mf_value mf_batchnorm(mf_graph *g, mf_value x, const mf_value parameters[4], double eps);
+mf_value mf_batchnorm(mf_graph *g, mf_value x, const mf_value parameters[4], double eps, int own);
 mf_value mf_activate(mf_graph *g, mf_value x, mf_act act);
 mf_value mf_add(mf_graph *g, mf_value a, mf_value b);
 mf_value mf_mul(mf_graph *g, mf_value a, mf_value b);
@@ -98,6 +104,35 @@ mf_value mf_l2norm(mf_graph *g, mf_value x, double eps);
 mf_value mf_reshape(mf_graph *g, mf_value x, int ndim, const int64_t *dim);
 mf_value mf_as_tokens(mf_graph *g, mf_value x);                     /* [N, H, W, C] -> [N, H W, C] */
 mf_value mf_as_map(mf_graph *g, mf_value x, int64_t h, int64_t w);  /* [N, T, C] -> [N, h, w, C] */
+
+/* of training */
+mf_value mf_transpose(mf_graph *g, mf_value x);
+mf_value mf_dropout(mf_graph *g, mf_value x, mf_value key, double rate, int id);
+mf_value mf_batch_stats(mf_graph *g, mf_value x);
+mf_value mf_lerp(mf_graph *g, mf_value a, mf_value b, double rate);
+mf_value mf_infonce(mf_graph *g, mf_value q, mf_value r, mf_value logit_scale, double smoothing);
+/* Any operation by its attributes. */
+mf_value mf_operation(mf_graph *g, mf_op_kind kind, const mf_attrs *attrs, int count, const mf_value *inputs);
+mf_value mf_reshape_like(mf_graph *g, mf_value x, mf_value like);
+
+/* ---- lib/graph/backward.c: reverse-mode differentiation ---- */
+/* What of the forward pass is computed again for the backward pass, instead of being kept. */
+typedef enum mf_recompute {
+    MF_RECOMPUTE_NONE,
+    MF_RECOMPUTE_CHEAP, /* activations, norms, dropout: little work, much memory */
+    MF_RECOMPUTE_ALL    /* all but the residual stream and what mf_tensor.keep marks */
+} mf_recompute;
+
+/* A variable whose gradient is wanted in a slot. */
+typedef struct mf_wanted {
+    mf_value variable;
+    int slot;
+    int onto; /* 1: added to what the slot holds; 0: in its place */
+} mf_wanted;
+
+/* Appends the gradients of the `count` values `of`, whose own gradients are `seed`. */
+mfrgn_status mf_graph_backward(mf_graph *g, int count, const mf_value *of, const mf_value *seed, size_t wanted_count,
+                               const mf_wanted *wanted, mf_recompute recompute);
 
 /* ---- lib/graph/shape.c ---- */
 /* The output of an operation whose inputs are known; 0 if they do not fit, with what is wrong in `text`. */
@@ -134,7 +169,8 @@ typedef struct mf_target {
 } mf_target;
 /* All of the passes for inference, in their order. */
 mfrgn_status mf_graph_optimise(mf_graph *g, const mf_target *target);
-mfrgn_status mf_graph_fuse(mf_graph *g, const mf_target *target);
+enum { MF_FUSE_ACT = 1, MF_FUSE_SCALE = 2, MF_FUSE_RESIDUAL = 4, MF_FUSE_NORM = 8, MF_FUSE_ALL = 15 };
+mfrgn_status mf_graph_fuse(mf_graph *g, const mf_target *target, int what);
 mfrgn_status mf_graph_fold(mf_graph *g, const mf_target *target);
 void mf_graph_sweep(mf_graph *g); /* removes nodes whose results nobody reads */
 /* Who reads v; *count how many times. -1: nobody, or the graph's output does too (then *count is at least 2). */
@@ -145,7 +181,8 @@ int mf_graph_reader(const mf_graph *g, mf_value v, int *count);
 typedef struct mf_plan {
     mfrgn_context *context;
     size_t arena_bytes;
-    size_t *offset;         /* a value: bytes from the arena's start; SIZE_MAX: not in the arena */
+    size_t *offset;         /* a value: bytes from the arena's start, or from its slot's; SIZE_MAX: nowhere */
+    int *slot;              /* a value: whose memory it lies in, or -1: the arena */
     size_t *scratch_offset; /* a node */
 } mf_plan;
 /* What the plan must know of a node's kernel. */

@@ -37,7 +37,7 @@ static size_t tensor_bytes(const planner *p, mf_value v) {
 }
 
 static int in_arena(const planner *p, mf_value v) {
-    return v >= 0 && p->g->tensor[v].role != MF_ROLE_CONSTANT;
+    return v >= 0 && p->g->tensor[v].role != MF_ROLE_CONSTANT && p->g->tensor[v].slot < 0;
 }
 
 static void find_lives(planner *p) {
@@ -82,12 +82,12 @@ static size_t outer_count(const mf_tensor *t, int axis) {
 /* Inputs that fill a root of their own are planned inside the result; others are copied there by the kernel. */
 static void place_concat(planner *p, const mf_node *n) {
     size_t inside = 0;
-    if (outer_count(&p->g->tensor[n->output], n->attrs.axis) != 1)
+    if (outer_count(&p->g->tensor[n->output], n->attrs.axis) != 1 || !in_arena(p, n->output))
         return;
     for (int i = 0; i < n->input_count; i++) {
         mf_value root = p->place[n->input[i]].root;
         size_t bytes = tensor_bytes(p, n->input[i]);
-        if (p->g->tensor[root].role == MF_ROLE_RESULT && tensor_bytes(p, root) == bytes &&
+        if (p->g->tensor[root].role == MF_ROLE_RESULT && in_arena(p, root) && tensor_bytes(p, root) == bytes &&
             p->place[root].root == root && root != n->output)
             join(p, root, n->output, inside);
         inside += bytes;
@@ -96,17 +96,17 @@ static void place_concat(planner *p, const mf_node *n) {
 
 static void place_slice(planner *p, const mf_node *n) {
     const mf_tensor *x = &p->g->tensor[n->input[0]];
-    if (outer_count(x, n->attrs.axis) == 1 && x->role == MF_ROLE_RESULT)
+    if (outer_count(x, n->attrs.axis) == 1 && x->role == MF_ROLE_RESULT && in_arena(p, n->output))
         share(p, n->output, n->input[0],
               tensor_bytes(p, n->output) / (size_t)(n->attrs.end - n->attrs.begin) * (size_t)n->attrs.begin);
 }
 
 /* The input whose place the result may take: of the same size, a whole root, read for the last time here. */
 static void place_over(planner *p, const mf_node *n, int index, mf_value over) {
-    if (!in_arena(p, over) || p->g->tensor[over].role != MF_ROLE_RESULT)
+    if (!in_arena(p, over) || p->g->tensor[over].role != MF_ROLE_RESULT || !in_arena(p, n->output))
         return;
     mf_value root = p->place[over].root;
-    if (p->last[root] != index || tensor_bytes(p, over) != tensor_bytes(p, n->output) ||
+    if (!in_arena(p, root) || p->last[root] != index || tensor_bytes(p, over) != tensor_bytes(p, n->output) ||
         tensor_bytes(p, root) != tensor_bytes(p, over) || p->place[n->output].root != n->output)
         return;
     for (int k = 0, seen = 0; k < n->input_count; k++)
@@ -127,8 +127,11 @@ static void place_shared(planner *p) {
     }
     for (size_t i = 0; i < p->g->node_count; i++) {
         const mf_node *n = &p->g->node[i];
-        if (n->kind == MF_OP_ADD || n->kind == MF_OP_MUL || n->kind == MF_OP_ACT || n->kind == MF_OP_BATCHNORM)
+        if (n->kind == MF_OP_ADD || n->kind == MF_OP_MUL || n->kind == MF_OP_ACT || n->kind == MF_OP_BATCHNORM ||
+            n->kind == MF_OP_DROPOUT || n->kind == MF_OP_LERP)
             place_over(p, n, (int)i, n->input[0]);
+        else if (n->kind == MF_OP_ACT_GRAD)
+            place_over(p, n, (int)i, n->input[1]);
         else if ((n->kind == MF_OP_MATMUL || n->kind == MF_OP_CONV2D) && p->need[i].residual_in_place)
             place_over(p, n, (int)i, n->input[MF_IN_RESIDUAL]);
     }
@@ -189,8 +192,7 @@ static size_t list_intervals(planner *p, mf_plan *plan, interval *list) {
     for (size_t v = 0; v < g->tensor_count; v++) {
         const mf_tensor *t = &g->tensor[v];
         plan->offset[v] = SIZE_MAX;
-        if (p->place[v].root != (mf_value)v || t->role == MF_ROLE_CONSTANT ||
-            (t->role == MF_ROLE_RESULT && t->node < 0))
+        if (p->place[v].root != (mf_value)v || !in_arena(p, (mf_value)v) || (t->role == MF_ROLE_RESULT && t->node < 0))
             continue;
         interval x = {.bytes = round_up(tensor_bytes(p, (mf_value)v)), .first = t->node, .last = p->last[v]};
         /* A root lives from the first of all that share it. */
@@ -225,6 +227,11 @@ static mfrgn_status plan_values(planner *p, mf_plan *plan) {
     size_t count = list_intervals(p, plan, list);
     plan->arena_bytes = place_all(list, count, sorted, sorted + room);
     for (size_t v = 0; v < p->g->tensor_count; v++) {
+        plan->slot[v] = p->g->tensor[p->place[v].root].slot;
+        if (plan->slot[v] >= 0)
+            plan->offset[p->place[v].root] = 0;
+    }
+    for (size_t v = 0; v < p->g->tensor_count; v++) {
         const place *x = &p->place[v];
         if (x->root != (mf_value)v && plan->offset[x->root] != SIZE_MAX)
             plan->offset[v] = plan->offset[x->root] + x->inside;
@@ -242,9 +249,10 @@ mfrgn_status mf_plan_create(const mf_graph *g, mf_dtype compute, const mf_need *
     if (plan) {
         plan->context = context;
         plan->offset = mf_calloc(context, g->tensor_count, sizeof(size_t));
+        plan->slot = mf_calloc(context, g->tensor_count, sizeof(int));
         plan->scratch_offset = mf_calloc(context, g->node_count + 1, sizeof(size_t));
     }
-    if (!plan || !p.place || !p.last || !plan->offset || !plan->scratch_offset)
+    if (!plan || !p.place || !p.last || !plan->offset || !plan->slot || !plan->scratch_offset)
         mf_fail_memory(context, g->tensor_count * sizeof(place), "a memory plan");
     else
         status = plan_values(&p, plan);
@@ -262,6 +270,7 @@ void mf_plan_free(mf_plan *plan) {
         return;
     mfrgn_context *context = plan->context;
     mf_free(context, plan->offset);
+    mf_free(context, plan->slot);
     mf_free(context, plan->scratch_offset);
     mf_free(context, plan);
 }

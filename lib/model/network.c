@@ -10,7 +10,8 @@ static mf_value mean_over_map(mf_net *net, mf_value x) {
 }
 
 static mf_value tapped(mf_net *net, mf_value v, const char *name) {
-    mf_graph_tap(net->g, v, name);
+    if (!net->training)
+        mf_graph_tap(net->g, v, name);
     return v;
 }
 
@@ -93,6 +94,14 @@ static mf_value build_mfrgn(mf_net *net, mf_value image) {
     return parts > 1 ? mf_concat(net->g, part, parts, 2) : part[0];
 }
 
+mf_value mf_build_descriptor(mf_net *net, mf_value image) {
+    mf_value d =
+        mf_config_int(net->config, MFRGN_CONFIG_SAMPLE4GEO) ? build_sample4geo(net, image) : build_mfrgn(net, image);
+    d = mf_reshape(net->g, tapped(net, d, "desc_unnormalised"), 2,
+                   (int64_t[]){net->batch, mf_config_descriptor_size(net->config)});
+    return tapped(net, mf_l2norm(net->g, d, 1e-12), "descriptor");
+}
+
 mfrgn_status mf_network_build(mfrgn_context *context, const mfrgn_config *config, mf_parameters *parameters,
                               mfrgn_view view, int64_t batch, mf_graph **graph) {
     mf_graph *g = mf_graph_create(context);
@@ -103,10 +112,7 @@ mfrgn_status mf_network_build(mfrgn_context *context, const mfrgn_config *config
     /* Learnt with the loss; no descriptor depends on it.  Declared first, as in the state dict. */
     mf_net_parameter(&net, (mf_shape){0, {0}}, 1, (mf_init){MF_INIT_CONSTANT, 2.6592600369327779}, "logit_scale");
     mf_value image = mf_graph_input(g, "image", 4, (int64_t[]){batch, net.view.height, net.view.width, 3});
-    mf_value d =
-        mf_config_int(config, MFRGN_CONFIG_SAMPLE4GEO) ? build_sample4geo(&net, image) : build_mfrgn(&net, image);
-    d = mf_reshape(g, tapped(&net, d, "desc_unnormalised"), 2, (int64_t[]){batch, mf_config_descriptor_size(config)});
-    g->output = tapped(&net, mf_l2norm(g, d, 1e-12), "descriptor");
+    g->output = mf_build_descriptor(&net, image);
     mfrgn_status status = g->status;
     if (status != MFRGN_OK)
         mf_graph_free(g);

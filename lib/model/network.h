@@ -45,6 +45,18 @@ static inline size_t mf_parameter_elements(const mf_parameter *p) {
     return n;
 }
 
+/* What a network in training has beside its parameters.  Each parameter is one variable of the graph, on the slot of
+ * its index, whichever view asks for it; running statistics are updated where `update` says so. */
+typedef struct mf_training {
+    mf_value *variable; /* a parameter: its value, or -1 */
+    mf_value key;       /* dropout's */
+    double dropout;
+    int next_id; /* of a dropout; */
+    int update;  /* 1: running statistics are updated, from ... */
+    double momentum;
+    const char *frozen; /* parameters whose names begin so are not learnt; or NULL */
+} mf_training;
+
 /* What a builder works on. */
 typedef struct mf_net {
     mf_graph *g;
@@ -52,8 +64,9 @@ typedef struct mf_net {
     mf_view_config view;
     mf_parameters *parameters;
     int64_t batch;
-    char prefix[MF_NAME]; /* put before every parameter's name */
-    size_t next;          /* where the table is searched first: a network asks in the order in which it declared */
+    char prefix[MF_NAME];  /* put before every parameter's name */
+    mf_training *training; /* NULL: inference */
+    size_t next;           /* where the table is searched first: a network asks in the order in which it declared */
 } mf_net;
 
 /* ---- parameters: names are printf formats; shapes in the state dict's order ---- */
@@ -61,8 +74,7 @@ typedef struct mf_shape {
     int ndim;
     int64_t dim[MF_MAX_DIMS];
 } mf_shape;
-#define MF_SHAPE(...)                                                                                                  \
-    ((mf_shape){(int)MF_COUNT(((const int64_t[]){__VA_ARGS__})), {__VA_ARGS__}})
+#define MF_SHAPE(...) ((mf_shape){(int)MF_COUNT(((const int64_t[]){__VA_ARGS__})), {__VA_ARGS__}})
 
 /* A parameter of the table as a constant of the graph; declared when it is new. */
 mf_value mf_net_parameter(mf_net *net, mf_shape shape, int learnt, mf_init init, const char *format, ...)
@@ -75,8 +87,10 @@ mf_layer mf_net_layer(mf_net *net, mf_shape weight, int has_bias, const char *fo
 mf_layer mf_net_norm(mf_net *net, int64_t channels, const char *format, ...) MF_PRINTF(3, 4);
 
 mf_value mf_net_layernorm(mf_net *net, mf_value x, double eps, const char *name);
-/* BatchNorm with running statistics, eps 1e-5 */
+/* BatchNorm, eps 1e-5: with running statistics, in training with the batch's own */
 mf_value mf_net_batchnorm(mf_net *net, mf_value x, const char *format, ...) MF_PRINTF(3, 4);
+/* In training; else x. */
+mf_value mf_net_dropout(mf_net *net, mf_value x);
 /* A weight of 1x1 kernels seen as a matrix [O, I]. */
 mf_value mf_net_matrix(mf_net *net, mf_value weight);
 
@@ -95,6 +109,8 @@ mf_value mf_build_global(mf_net *net, mf_value tokens);
 /* a map S_i, its prompt's tokens P_i -> f_i [N, 1, C_i] */
 mf_value mf_build_gpab(mf_net *net, int scale, mf_value map, mf_value prompt);
 
+/* A view's descriptors [N, D], each of length 1, from images [N, H, W, 3]; net's view is set. */
+mf_value mf_build_descriptor(mf_net *net, mf_value image);
 /* The whole, for one view and batch; input "image", output "descriptor". */
 mfrgn_status mf_network_build(mfrgn_context *context, const mfrgn_config *config, mf_parameters *parameters,
                               mfrgn_view view, int64_t batch, mf_graph **graph);

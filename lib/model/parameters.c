@@ -36,6 +36,14 @@ static int declare(mf_net *net, const char *name, mf_shape shape, int learnt, mf
     return (int)table->count++;
 }
 
+/* The one value of a parameter in a graph that learns. */
+static mf_value variable(mf_net *net, int index, const char *name, mf_shape shape) {
+    mf_value *v = &net->training->variable[index];
+    if (*v < 0)
+        *v = mf_graph_variable(net->g, name, index, MF_F32, shape.ndim, shape.dim);
+    return *v;
+}
+
 static mf_value parameter(mf_net *net, mf_shape shape, int learnt, mf_init init, const char *name, const char *ending) {
     char full[3 * MF_NAME];
     if (net->g->status != MFRGN_OK)
@@ -46,6 +54,8 @@ static mf_value parameter(mf_net *net, mf_shape shape, int learnt, mf_init init,
     int index = find_next(net, full);
     if (index < 0 && (index = declare(net, full, shape, learnt, init)) < 0)
         return -1;
+    if (net->training)
+        return variable(net, index, full, shape);
     return mf_graph_weight(net->g, full, index, net->parameters->item[index].stored.dtype, shape.ndim, shape.dim);
 }
 
@@ -102,6 +112,36 @@ mf_value mf_net_layernorm(mf_net *net, mf_value x, double eps, const char *name)
     return mf_layernorm(net->g, x, n.weight, n.bias, eps);
 }
 
+static int is_frozen(const mf_net *net, const char *name) {
+    const char *frozen = net->training->frozen;
+    char full[3 * MF_NAME];
+    snprintf(full, sizeof(full), "%s%s", net->prefix, name);
+    return frozen && strncmp(full, frozen, strlen(frozen)) == 0;
+}
+
+/* The running statistic `v` moves towards the batch's; a second view's batch moves it on from there. */
+static void update_statistic(mf_net *net, mf_value v, mf_value of_batch) {
+    if (net->g->status != MFRGN_OK)
+        return;
+    int slot = net->g->tensor[v].slot;
+    mf_value next = mf_lerp(net->g, v, of_batch, net->training->momentum);
+    mf_graph_bind(net->g, next, slot);
+    net->training->variable[slot] = next;
+}
+
+/* p[2], p[3]: from the running mean and variance to x's own. */
+static void use_batch_statistics(mf_net *net, mf_value x, int64_t channels, mf_value p[4]) {
+    mf_value stats = mf_batch_stats(net->g, x), row[3];
+    for (int i = 0; i < 3; i++)
+        row[i] = mf_reshape(net->g, mf_slice(net->g, stats, 0, i, i + 1), 1, &channels);
+    if (net->training->update) {
+        update_statistic(net, p[2], row[0]);
+        update_statistic(net, p[3], row[2]); /* unbiased, as PyTorch's */
+    }
+    p[2] = row[0];
+    p[3] = row[1];
+}
+
 mf_value mf_net_batchnorm(mf_net *net, mf_value x, const char *format, ...) {
     char name[MF_NAME];
     va_list args;
@@ -115,7 +155,15 @@ mf_value mf_net_batchnorm(mf_net *net, mf_value x, const char *format, ...) {
     mf_value p[4] = {n.weight, n.bias, -1, -1};
     p[2] = parameter(net, MF_SHAPE(channels), 0, (mf_init){MF_INIT_CONSTANT, 0}, name, ".running_mean");
     p[3] = parameter(net, MF_SHAPE(channels), 0, (mf_init){MF_INIT_CONSTANT, 1}, name, ".running_var");
-    return mf_batchnorm(net->g, x, p, 1e-5);
+    int is_own = net->training && !is_frozen(net, name);
+    if (is_own)
+        use_batch_statistics(net, x, channels, p);
+    return mf_batchnorm(net->g, x, p, 1e-5, is_own);
+}
+
+mf_value mf_net_dropout(mf_net *net, mf_value x) {
+    mf_training *t = net->training;
+    return t && t->dropout > 0 ? mf_dropout(net->g, x, t->key, t->dropout, t->next_id++) : x;
 }
 
 mf_value mf_net_matrix(mf_net *net, mf_value weight) {

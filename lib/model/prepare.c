@@ -159,13 +159,20 @@ static mfrgn_status get_constant(maker *m, const mf_kernel_info *info, mf_packed
     return status;
 }
 
-static mfrgn_status prepare_constants(mfrgn_session *s, mf_view_plan *plan, const mf_node *n, mf_step *step,
-                                      const mf_kernel_info *info) {
-    maker m = {s, plan->graph, -1, NULL, 0, 0};
+typedef struct constants_of {
+    mfrgn_session *session;
+    mf_view_plan *plan;
+    const mf_graph *g;
+} constants_of;
+
+static mfrgn_status prepare_constants(void *user, const mf_node *n, mf_step *step, const mf_kernel_info *info) {
+    const constants_of *c = user;
+    mf_view_plan *plan = c->plan;
+    maker m = {c->session, c->g, -1, NULL, 0, 0};
     for (int k = 0; k < n->input_count; k++) {
-        if (n->input[k] < 0 || plan->graph->tensor[n->input[k]].role != MF_ROLE_CONSTANT)
+        if (n->input[k] < 0 || c->g->tensor[n->input[k]].role != MF_ROLE_CONSTANT)
             continue;
-        m = (maker){s, plan->graph, n->input[k], step->kernel, k, info->pack_checks[k]};
+        m = (maker){c->session, c->g, n->input[k], step->kernel, k, info->pack_checks[k]};
         MF_TRY(get_constant(&m, info, &plan->packed[plan->packed_count]));
         step->constant[k] = plan->packed[plan->packed_count++]->data;
     }
@@ -175,52 +182,7 @@ static mfrgn_status prepare_constants(mfrgn_session *s, mf_view_plan *plan, cons
     return MFRGN_OK;
 }
 
-/* ---- kernels and memory ---- */
-
-/* 1 if all that the operation would do is done by the memory plan. */
-static int is_view(const mf_graph *g, const mf_plan *memory, const mf_node *n) {
-    size_t at = memory->offset[n->output];
-    if (n->kind == MF_OP_RESHAPE)
-        return 1;
-    if (n->kind == MF_OP_SLICE) {
-        size_t outer = 1;
-        for (int i = 0; i < n->attrs.axis; i++)
-            outer *= (size_t)g->tensor[n->input[0]].dim[i];
-        return outer == 1 && g->tensor[n->input[0]].role == MF_ROLE_RESULT;
-    }
-    if (n->kind != MF_OP_CONCAT)
-        return 0;
-    for (int i = 0; i < n->input_count; i++) {
-        if (memory->offset[n->input[i]] != at)
-            return 0;
-        at += value_count(&g->tensor[n->input[i]]) * mf_dtype_size(g->tensor[n->output].dtype);
-    }
-    return 1;
-}
-
-static mfrgn_status prepare_kernels(mfrgn_session *s, mf_view_plan *plan, mf_kernel_info *info, mf_need *need) {
-    const mf_backend *table = s->backend->table;
-    for (size_t i = 0; i < plan->step_count; i++) {
-        mf_op op;
-        if (plan->graph->node[i].kind == MF_OP_RESHAPE)
-            continue;
-        mf_graph_op(plan->graph, &plan->graph->node[i], &op);
-        mfrgn_status status = (mfrgn_status)table->prepare(s->stream, &op, &plan->step[i].kernel, &info[i]);
-        if (status != MFRGN_OK)
-            return mf_fail_in(s->context, status, "backend %s, %s", s->backend->name, mf_op_name(op.kind));
-        need[i] = (mf_need){info[i].scratch_bytes, info[i].residual_in_place};
-    }
-    return MFRGN_OK;
-}
-
-static void place_operands(mf_view_plan *plan, size_t i) {
-    const mf_node *n = &plan->graph->node[i];
-    mf_step *step = &plan->step[i];
-    for (int k = 0; k < MF_MAX_INPUTS; k++)
-        step->offset[k] = k < n->input_count && n->input[k] >= 0 ? plan->memory->offset[n->input[k]] : SIZE_MAX;
-    step->output = plan->memory->offset[n->output];
-    step->scratch = plan->memory->scratch_offset[i];
-}
+/* ---- the plan ---- */
 
 static mfrgn_status grow_arena(mfrgn_session *s, size_t bytes) {
     if (bytes <= s->arena_bytes)
@@ -234,62 +196,36 @@ static mfrgn_status grow_arena(mfrgn_session *s, size_t bytes) {
     return MFRGN_OK;
 }
 
-static mfrgn_status plan_steps(mfrgn_session *s, mf_view_plan *plan, mf_kernel_info *info, mf_need *need) {
-    MF_TRY(prepare_kernels(s, plan, info, need));
-    MF_TRY(mf_plan_create(plan->graph, s->compute, need, &plan->memory));
-    for (size_t i = 0; i < plan->step_count; i++) {
-        const mf_node *n = &plan->graph->node[i];
-        mf_step *step = &plan->step[i];
-        place_operands(plan, i);
-        if (is_view(plan->graph, plan->memory, n)) {
-            if (step->kernel)
-                s->backend->table->release(step->kernel);
-            step->kernel = NULL;
-            continue;
-        }
-        MF_TRY(mf_progress(s->context, &s->progress, i, plan->step_count));
-        MF_TRY(prepare_constants(s, plan, n, step, &info[i]));
-    }
-    return grow_arena(s, plan->memory->arena_bytes);
-}
-
 static mfrgn_status plan_graph(mfrgn_session *s, mfrgn_view view, mf_view_plan *plan) {
-    MF_TRY(mf_network_build(s->context, s->model->config, &s->model->parameters, view, s->batch, &plan->graph));
-    plan->graph->keep_taps = s->keep_taps;
-    assign_types(s, plan->graph);
-    if (!s->no_passes)
-        MF_TRY(mf_graph_optimise(plan->graph, &(mf_target){supports, s}));
-    size_t n = plan->step_count = plan->graph->node_count;
-    plan->step = mf_calloc(s->context, n, sizeof(*plan->step));
-    plan->packed = mf_calloc(s->context, n * MF_MAX_INPUTS, sizeof(*plan->packed));
-    mf_kernel_info *info = mf_calloc(s->context, n, sizeof(*info));
-    mf_need *need = mf_calloc(s->context, n, sizeof(*need));
-    mfrgn_status status = MFRGN_ERROR_MEMORY;
-    if (!plan->step || !plan->packed || !info || !need)
-        mf_fail_memory(s->context, n * sizeof(*info), "a plan");
-    else
-        status = plan_steps(s, plan, info, need);
-    mf_free(s->context, info);
-    mf_free(s->context, need);
-    return status;
+    mf_program target = {.backend = s->backend, .stream = s->stream};
+    mf_graph *g;
+    MF_TRY(mf_network_build(s->context, s->model->config, &s->model->parameters, view, s->batch, &g));
+    g->keep_taps = s->keep_taps;
+    assign_types(s, g);
+    mfrgn_status status = s->no_passes ? MFRGN_OK : mf_graph_optimise(g, &(mf_target){mf_program_supports, &target});
+    plan->packed =
+        status == MFRGN_OK ? mf_calloc(s->context, g->node_count * MF_MAX_INPUTS, sizeof(*plan->packed)) : NULL;
+    if (!plan->packed) {
+        mf_graph_free(g);
+        return status == MFRGN_OK ? mf_fail_memory(s->context, sizeof(*plan->packed), "a plan") : status;
+    }
+    constants_of finder = {s, plan, g};
+    MF_TRY(mf_program_create(s->backend, s->stream, g, s->compute, prepare_constants, &finder, &s->progress,
+                             &plan->program));
+    return grow_arena(s, plan->program.memory->arena_bytes);
 }
 
 void mf_session_unplan(mfrgn_session *s, mf_view_plan *plan) {
-    for (size_t i = 0; plan->step && i < plan->step_count; i++)
-        if (plan->step[i].kernel)
-            s->backend->table->release(plan->step[i].kernel);
+    mf_program_free(&plan->program);
     for (size_t i = 0; i < plan->packed_count; i++)
         mf_packed_release(s->model, plan->packed[i]);
-    mf_free(s->context, plan->step);
     mf_free(s->context, plan->packed);
-    mf_plan_free(plan->memory);
-    mf_graph_free(plan->graph);
     memset(plan, 0, sizeof(*plan));
 }
 
 mfrgn_status mf_session_plan(mfrgn_session *s, mfrgn_view view) {
     mf_view_plan *plan = &s->view[view];
-    if (plan->graph)
+    if (plan->program.graph)
         return MFRGN_OK;
     s->backend->table->stream_begin(s->stream);
     mfrgn_status status = plan_graph(s, view, plan);

@@ -28,7 +28,8 @@ static mf_value plain_linear(mf_net *net, mf_value x, int64_t in, int64_t out, c
 }
 
 /* One layer of the linear transformer encoder, post-norm:
- * x = LN(q + merge(attention)); x = LN(x + mlp(x)) */
+ * x = LN(q + merge(attention)); x = LN(x + mlp(x)); dropout on both branches and
+ * within the MLP */
 static mf_value encoder_layer(mf_net *net, mf_value q, mf_value kv, const char *at) {
     char name[MF_NAME];
     int heads = (int)mf_config_int(net->config, MFRGN_CONFIG_HEADS);
@@ -40,11 +41,12 @@ static mf_value encoder_layer(mf_net *net, mf_value q, mf_value kv, const char *
     mf_value key = attention_projection(net, kv, at, "key");
     mf_value value = attention_projection(net, kv, at, "value");
     mf_value x = mf_attend(net->g, query, key, value, heads, kind, kind == MF_ATTENTION_LINEAR ? 1e-6 : 0);
-    x = mf_add(net->g, q, plain_linear(net, x, MF_EMBED, MF_EMBED, at, "merge"));
+    x = mf_add(net->g, q, mf_net_dropout(net, plain_linear(net, x, MF_EMBED, MF_EMBED, at, "merge")));
     snprintf(name, sizeof(name), "%s.norm1", at);
     x = mf_net_layernorm(net, x, 1e-5, name);
     mf_value y = mf_activate(net->g, plain_linear(net, x, MF_EMBED, ffn, at, "mlp.0"), MF_ACT_GELU);
-    x = mf_add(net->g, x, plain_linear(net, y, ffn, MF_EMBED, at, "mlp.3"));
+    y = plain_linear(net, mf_net_dropout(net, y), ffn, MF_EMBED, at, "mlp.3");
+    x = mf_add(net->g, x, mf_net_dropout(net, y));
     snprintf(name, sizeof(name), "%s.norm2", at);
     return mf_net_layernorm(net, x, 1e-5, name);
 }
@@ -53,7 +55,8 @@ void mf_build_scam(mf_net *net, const mf_value e[4], mf_value *low, mf_value *hi
     char at[MF_NAME / 2];
     mf_value maps[3] = {mf_as_tokens(net->g, e[1]), mf_as_tokens(net->g, e[2]), mf_as_tokens(net->g, e[3])};
     mf_value f_low = *low, f_high = mf_concat(net->g, maps, 3, 1);
-    mf_graph_tap(net->g, f_high, "F_H");
+    if (!net->training)
+        mf_graph_tap(net->g, f_high, "F_H");
     for (int i = 0; i < mf_config_int(net->config, MFRGN_CONFIG_A); i++) {
         snprintf(at, sizeof(at), "transformer%s_H.layers.%d", net->view.suffix, i);
         f_high = encoder_layer(net, f_high, mf_concat(net->g, (mf_value[]){f_low, f_high}, 2, 1), at);

@@ -4,21 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "io/image.h"
-
 /* ---- creation ---- */
-
-static mfrgn_status open_stream(mfrgn_session *s, const mfrgn_options *options) {
-    const char *name = mf_option(options, MFRGN_OPTION_BACKEND)->text;
-    if (s->compute == MF_F64 && strcmp(name, "auto") == 0)
-        name = "ref"; /* the one that computes in f64 */
-    MF_TRY(mf_backend_open(s->context, name, &s->backend, &s->passed_over));
-    mf_stream_params params = {sizeof(params), s->threads, s->compute};
-    mfrgn_status status = (mfrgn_status)s->backend->table->stream_open(s->backend->device, &params, &s->stream);
-    if (status != MFRGN_OK)
-        return mf_fail_in(s->context, status, "backend %s", s->backend->name);
-    return MFRGN_OK;
-}
 
 mfrgn_status mfrgn_session_create(mfrgn_model *model, const mfrgn_options *options, mfrgn_session **out) {
     if (!model)
@@ -40,7 +26,8 @@ mfrgn_status mfrgn_session_create(mfrgn_model *model, const mfrgn_options *optio
         s->batch = (int)mf_option(options, MFRGN_OPTION_BATCH)->number;
         s->precrop = mf_option(options, MFRGN_OPTION_PRECROP)->number != 0;
         s->compute = mf_option(options, MFRGN_OPTION_PRECISION)->number == MF_PRECISION_F64 ? MF_F64 : MF_F32;
-        status = open_stream(s, options);
+        status = mf_open_stream(s->context, mf_option(options, MFRGN_OPTION_BACKEND)->text, s->threads, s->compute,
+                                &s->backend, &s->stream, &s->passed_over);
     } else {
         mf_fail_memory(model->context, sizeof(*s), "a session");
     }
@@ -61,7 +48,7 @@ void mfrgn_session_free(mfrgn_session *s) {
     if (s->stream)
         s->backend->table->stream_close(s->stream);
     mf_free(context, s->arena);
-    mf_free(context, s->image_scratch);
+    mf_free(context, s->scratch.memory);
     mf_free(context, s->passed_over);
     mfrgn_model_free(s->model);
     mf_free(context, s);
@@ -127,7 +114,7 @@ mfrgn_status mfrgn_model_print_graph(const mfrgn_model *model, mfrgn_view view, 
                        "mfrgn_model_print_graph: no writer, no such view, or a session of another model");
     if (session) {
         MF_TRY(mf_session_plan(session, view));
-        return mf_graph_print(session->view[view].graph, format, write, user);
+        return mf_graph_print(session->view[view].program.graph, format, write, user);
     }
     mf_parameters *table = (mf_parameters *)(uintptr_t)&model->parameters; /* complete: nothing is declared */
     mf_graph *g;
@@ -137,107 +124,25 @@ mfrgn_status mfrgn_model_print_graph(const mfrgn_model *model, mfrgn_view view, 
     return status;
 }
 
-/* ---- running ---- */
-
-static mfrgn_status run_steps(mfrgn_session *s, mf_view_plan *plan) {
-    char *arena = s->arena;
-    for (size_t i = 0; i < plan->step_count; i++) {
-        const mf_step *step = &plan->step[i];
-        const void *input[MF_MAX_INPUTS];
-        if (!step->kernel)
-            continue;
-        MF_TRY(mf_progress(s->context, &s->progress, i, plan->step_count));
-        for (int k = 0; k < MF_MAX_INPUTS; k++)
-            input[k] = step->constant[k]             ? step->constant[k]
-                       : step->offset[k] == SIZE_MAX ? NULL
-                                                     : arena + step->offset[k];
-        mf_status status = s->backend->table->run(step->kernel, input, arena + step->output, arena + step->scratch);
-        if (status)
-            return mf_fail_in(s->context, (mfrgn_status)status, "backend %s, %s", s->backend->name,
-                              mf_op_name(plan->graph->node[i].kind));
-    }
-    return MFRGN_OK;
-}
-
-static mfrgn_status run_graph(mfrgn_session *s, mf_view_plan *plan) {
-    s->backend->table->stream_begin(s->stream);
-    mfrgn_status status = run_steps(s, plan);
-    s->backend->table->stream_end(s->stream);
-    return status;
-}
-
 /* ---- images to inputs ---- */
 
-typedef struct input_job {
-    mfrgn_session *session;
-    const mfrgn_image *images;
-    size_t count, scratch;
-    int height, width, crop, tasks;
-    float *input;
-} input_job;
-
-/* The view that is resized: CVACT's pre-crop takes the rows H/4 .. 3H/4. */
-static mfrgn_image cropped(const mfrgn_image *image, int crop) {
-    mfrgn_image part = *image;
-    if (crop && image->height >= 4)
-        (void)mfrgn_image_crop(NULL, image, 0, image->height / 4, image->width,
-                               image->height * 3 / 4 - image->height / 4, &part);
-    return part;
-}
-
-static void input_task(void *arg, int index) {
-    const input_job *j = arg;
-    char *scratch = (char *)j->session->image_scratch + (size_t)index * j->scratch;
-    size_t size = (size_t)j->height * (size_t)j->width * 3;
-    for (size_t i = (size_t)index; i < j->count; i += (size_t)j->tasks) {
-        mfrgn_image part = cropped(&j->images[i], j->crop);
-        mf_image_prepare(&part, j->height, j->width, j->input + i * size, scratch);
-    }
-}
-
-static void widen(mfrgn_session *s, void *input, size_t count) {
-    /* f32 to f64 in place, from the end. */
-    if (s->compute != MF_F64)
-        return;
-    const float *from = input;
-    double *to = input;
-    for (size_t i = count; i-- > 0;)
-        to[i] = from[i];
-}
-
 static mfrgn_status fill_input(mfrgn_session *s, mfrgn_view view, const mfrgn_image *images, size_t count) {
-    const mf_view_plan *plan = &s->view[view];
+    const mf_program *plan = &s->view[view].program;
     const mf_tensor *t = &plan->graph->tensor[plan->graph->input];
-    input_job j = {s, images, count, 0, (int)t->dim[1], (int)t->dim[2], s->precrop && view == MFRGN_VIEW_GROUND,
-                   1, NULL};
-    char *input = (char *)s->arena + plan->memory->offset[plan->graph->input];
-    for (size_t i = 0; i < count; i++) {
-        mfrgn_image part = cropped(&images[i], j.crop);
-        size_t need = (mf_image_scratch(&part, j.height, j.width) + 63) / 64 * 64;
-        if (need > j.scratch)
-            j.scratch = need;
-    }
-    j.tasks = (size_t)s->threads < count ? s->threads : (int)count;
-    if (j.scratch * (size_t)j.tasks > s->image_scratch_bytes) {
-        mf_free(s->context, s->image_scratch);
-        s->image_scratch_bytes = 0;
-        s->image_scratch = mf_alloc(s->context, j.scratch * (size_t)j.tasks);
-        if (!s->image_scratch)
-            return mf_fail_memory(s->context, j.scratch * (size_t)j.tasks, "resizing pictures");
-        s->image_scratch_bytes = j.scratch * (size_t)j.tasks;
-    }
-    size_t size = (size_t)j.height * (size_t)j.width * 3;
-    j.input = (float *)(void *)input;
-    mf_parallel(s->context, j.tasks, input_task, &j);
-    memset(j.input + count * size, 0, ((size_t)s->batch - count) * size * sizeof(float));
-    widen(s, input, (size_t)s->batch * size);
+    size_t size = (size_t)(t->dim[1] * t->dim[2] * t->dim[3]);
+    float *input = (float *)(void *)((char *)s->arena + plan->memory->offset[plan->graph->input]);
+    MF_TRY(mf_input_fill(s->context, s->threads, images, count, (int)t->dim[1], (int)t->dim[2],
+                         s->precrop && view == MFRGN_VIEW_GROUND, input, &s->scratch));
+    memset(input + count * size, 0, ((size_t)s->batch - count) * size * sizeof(float));
+    if (s->compute == MF_F64)
+        mf_input_widen(input, (size_t)s->batch * size);
     return MFRGN_OK;
 }
 
 /* ---- descriptors ---- */
 
 static mfrgn_status read_output(mfrgn_session *s, mfrgn_view view, size_t first, size_t count, float *out) {
-    const mf_view_plan *plan = &s->view[view];
+    const mf_program *plan = &s->view[view].program;
     const char *result = (const char *)s->arena + plan->memory->offset[plan->graph->output];
     size_t size = mfrgn_model_descriptor_size(s->model);
     size_t bad = mf_find_nonfinite(s->compute, result, count * size);
@@ -255,17 +160,13 @@ mfrgn_status mfrgn_embed(mfrgn_session *s, mfrgn_view view, const mfrgn_image *i
     if (n && (!images || !descriptors))
         return mf_fail(s->context, MFRGN_ERROR_ARGUMENT, "mfrgn_embed: images or descriptors is NULL");
     MF_TRY(check_view(s, view));
-    for (size_t i = 0; i < n; i++) {
-        mfrgn_status status = mf_image_check(s->context, &images[i]);
-        if (status != MFRGN_OK)
-            return mf_fail_in(s->context, status, "image %zu", i);
-    }
+    MF_TRY(mf_input_check(s->context, images, n));
     MF_TRY(mf_session_plan(s, view));
     size_t size = mfrgn_model_descriptor_size(s->model);
     for (size_t i = 0; i < n; i += (size_t)s->batch) {
         size_t count = n - i < (size_t)s->batch ? n - i : (size_t)s->batch;
         MF_TRY(fill_input(s, view, images + i, count));
-        MF_TRY(run_graph(s, &s->view[view]));
+        MF_TRY(mf_program_run(&s->view[view].program, s->arena, NULL, &s->progress));
         MF_TRY(read_output(s, view, i, count, descriptors + i * size));
     }
     return MFRGN_OK;
@@ -273,7 +174,7 @@ mfrgn_status mfrgn_embed(mfrgn_session *s, mfrgn_view view, const mfrgn_image *i
 
 mfrgn_status mf_session_tap(mfrgn_session *s, mfrgn_view view, const char *name, double *out, size_t room,
                             size_t *count) {
-    const mf_view_plan *plan = &s->view[view];
+    const mf_program *plan = &s->view[view].program;
     mf_value v = plan->graph ? mf_graph_find(plan->graph, name) : -1;
     if (v < 0 || plan->memory->offset[v] == SIZE_MAX)
         return mf_fail(s->context, MFRGN_ERROR_ARGUMENT, "no tapped value \"%s\"", name);

@@ -2,24 +2,14 @@
 #ifndef MFRGN_MODEL_SESSION_H
 #define MFRGN_MODEL_SESSION_H
 
-#include "backends/registry.h"
+#include "model/input.h"
 #include "model/model.h"
 #include "model/options.h"
-
-/* One operation, ready to run. */
-typedef struct mf_step {
-    mf_kernel *kernel; /* NULL: nothing to do, the memory plan makes it a view */
-    const void *constant[MF_MAX_INPUTS]; /* or NULL: */
-    size_t offset[MF_MAX_INPUTS];        /* in the arena; SIZE_MAX: absent */
-    size_t output, scratch;
-} mf_step;
+#include "model/program.h"
 
 /* A view planned for the session's batch. */
 typedef struct mf_view_plan {
-    mf_graph *graph; /* after the passes; NULL: not planned yet */
-    mf_plan *memory;
-    mf_step *step;
-    size_t step_count;
+    mf_program program; /* its graph NULL: not planned yet */
     mf_packed **packed;
     size_t packed_count;
 } mf_view_plan;
@@ -36,8 +26,7 @@ struct mfrgn_session {
     mf_view_plan view[2];
     void *arena; /* both views', since one runs at a time */
     size_t arena_bytes;
-    void *image_scratch;
-    size_t image_scratch_bytes;
+    mf_input_scratch scratch;
     int keep_taps, no_passes; /* for tests: set before a view is planned */
 };
 

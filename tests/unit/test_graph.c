@@ -31,7 +31,7 @@ START_TEST(passes_change_nothing) {
                 worst = difference;
         }
         ck_assert_msg(worst < 1e-8, "%s view %d: %g", mfrgn_preset_name(preset), view, worst);
-        ck_assert_uint_lt(passed->view[view].step_count, plain->view[view].step_count);
+        ck_assert_uint_lt(passed->view[view].program.step_count, plain->view[view].program.step_count);
     }
     mfrgn_session_free(plain);
     mfrgn_session_free(passed);

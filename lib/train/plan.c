@@ -1,0 +1,298 @@
+/* The graphs of a training step: both views, the loss, the backward pass. */
+#include <string.h>
+
+#include "train/trainer.h"
+
+/* What is built for one program. */
+typedef struct builder {
+    mfrgn_trainer *trainer;
+    mf_graph *g;
+    mf_training training;
+    mf_value *variable; /* a parameter's value before the running statistics move on */
+    size_t parameters;
+} builder;
+
+static int extra(const builder *b, int slot) {
+    return (int)(2 * b->parameters) + slot;
+}
+
+static mfrgn_status start(builder *b, mfrgn_trainer *t, int update) {
+    b->trainer = t;
+    b->parameters = t->model->parameters.count;
+    b->g = mf_graph_create(t->context);
+    b->variable = mf_alloc(t->context, b->parameters * sizeof(*b->variable));
+    if (!b->g || !b->variable)
+        return mf_fail_memory(t->context, b->parameters * sizeof(*b->variable), "a training graph");
+    for (size_t i = 0; i < b->parameters; i++)
+        b->variable[i] = -1;
+    int64_t three = 3;
+    b->training = (mf_training){.variable = b->variable,
+                                .key = mf_graph_variable(b->g, "key", extra(b, MF_SLOT_KEY), MF_I64, 1, &three),
+                                .dropout = mf_train_real(t, MFRGN_TRAIN_DROPOUT),
+                                .update = update,
+                                .momentum = 0.1,
+                                .frozen = t->frozen ? "backbone." : NULL};
+    return b->g->status;
+}
+
+static void end(builder *b) {
+    mf_graph_free(b->g);
+    mf_free(b->trainer->context, b->variable);
+}
+
+/* A view's descriptors of n images.  The masks of dropout are a view's, however the views share graphs. */
+static mf_value build_view(builder *b, mfrgn_view view, size_t n) {
+    mfrgn_trainer *t = b->trainer;
+    mf_net net = {.g = b->g,
+                  .config = t->model->config,
+                  .parameters = &t->model->parameters,
+                  .batch = (int64_t)n,
+                  .training = &b->training};
+    mf_config_view(net.config, view, &net.view);
+    b->training.next_id = 1000 * (int)view;
+    int64_t dim[] = {(int64_t)n, net.view.height, net.view.width, 3};
+    return mf_build_descriptor(&net,
+                               mf_graph_variable(b->g, NULL, extra(b, MF_SLOT_IMAGE + (int)view), MF_F32, 4, dim));
+}
+
+static mf_value one_value(builder *b, int slot) {
+    int64_t one = 1;
+    return mf_graph_variable(b->g, NULL, extra(b, slot), MF_F32, 1, &one);
+}
+
+static mf_value build_loss(builder *b, const mf_value descriptor[2], mf_value *logit_scale) {
+    int index = mf_parameters_find(&b->trainer->model->parameters, "logit_scale");
+    *logit_scale = mf_graph_variable(b->g, "logit_scale", index, MF_F32, 0, NULL);
+    mf_value loss = mf_infonce(b->g, descriptor[MFRGN_VIEW_GROUND], descriptor[MFRGN_VIEW_AERIAL], *logit_scale,
+                               mf_train_real(b->trainer, MFRGN_TRAIN_LABEL_SMOOTHING));
+    mf_graph_bind(b->g, loss, extra(b, MF_SLOT_LOSS));
+    return loss;
+}
+
+/* Results have the type of their first input when they are built; all floating values have the trainer's. */
+static void assign_types(builder *b) {
+    for (size_t v = 0; v < b->g->tensor_count; v++)
+        if (b->g->tensor[v].dtype != MF_I64)
+            b->g->tensor[v].dtype = b->trainer->compute;
+}
+
+static mfrgn_status fuse(builder *b, int what) {
+    mf_program target = {.backend = b->trainer->backend, .stream = b->trainer->stream};
+    assign_types(b);
+    MF_TRY(b->g->status);
+    return mf_graph_fuse(b->g, &(mf_target){mf_program_supports, &target}, what);
+}
+
+/* The layer scale becomes the products' before the backward pass, whose rule for it stores neither the product nor the
+ * scaled gradient. */
+static mfrgn_status append_backward(builder *b, int count, const mf_value *of, const mf_value *seed,
+                                    mf_value logit_scale, int onto) {
+    mfrgn_trainer *t = b->trainer;
+    const mf_parameters *table = &t->model->parameters;
+    mf_recompute recompute =
+        mf_train_option(&t->options, MFRGN_TRAIN_RECOMPUTE)->number ? MF_RECOMPUTE_ALL : MF_RECOMPUTE_CHEAP;
+    size_t wanted_count = 0;
+    MF_TRY(fuse(b, MF_FUSE_SCALE | MF_FUSE_RESIDUAL));
+    mf_wanted *wanted = mf_calloc(t->context, b->parameters + 1, sizeof(*wanted));
+    if (!wanted)
+        return mf_fail_memory(t->context, b->parameters * sizeof(*wanted), "a list of gradients");
+    for (size_t i = 0; i < b->parameters; i++)
+        if (b->variable[i] >= 0 && table->item[i].learnt && !(t->frozen && mf_train_is_backbone(table->item[i].name)))
+            wanted[wanted_count++] = (mf_wanted){b->variable[i], (int)(b->parameters + i), onto};
+    if (logit_scale >= 0)
+        wanted[wanted_count++] = (mf_wanted){logit_scale, (int)b->parameters + b->g->tensor[logit_scale].slot, onto};
+    mfrgn_status status = mf_graph_backward(b->g, count, of, seed, wanted_count, wanted, recompute);
+    mf_free(t->context, wanted);
+    MF_TRY(status);
+    return fuse(b, MF_FUSE_ALL);
+}
+
+/* ---- programs ---- */
+
+/* Literals, in the form that the kernel reads. */
+static mfrgn_status find_constants(void *user, const mf_node *n, mf_step *step, const mf_kernel_info *info) {
+    builder *b = user;
+    mfrgn_trainer *t = b->trainer;
+    for (int k = 0; k < n->input_count; k++) {
+        if (n->input[k] < 0 || b->g->tensor[n->input[k]].role != MF_ROLE_CONSTANT)
+            continue;
+        const mf_tensor *x = &b->g->tensor[n->input[k]];
+        size_t bytes = mf_dtype_size(x->dtype);
+        for (int i = 0; i < x->ndim; i++)
+            bytes *= (size_t)x->dim[i];
+        if (info->pack_bytes[k])
+            return mf_fail(t->context, MFRGN_ERROR_INTERNAL, "a training graph packs nothing");
+        mf_train_constant *c = mf_calloc(t->context, 1, sizeof(*c));
+        if (!c)
+            return mf_fail_memory(t->context, sizeof(*c), "a constant");
+        c->link = t->constants;
+        t->constants = c;
+        c->data = mf_alloc(t->context, bytes);
+        if (!c->data)
+            return mf_fail_memory(t->context, bytes, "a constant");
+        MF_TRY(mf_constant_evaluate(b->g, n->input[k], NULL, NULL, x->dtype, c->data));
+        step->constant[k] = c->data;
+    }
+    return MFRGN_OK;
+}
+
+static void note_gradients(builder *b, double *flops) {
+    for (size_t i = 0; i < b->g->node_count; i++) {
+        mf_op op;
+        int slot = b->g->tensor[b->g->node[i].output].slot;
+        mf_graph_op(b->g, &b->g->node[i], &op);
+        *flops += mf_op_flops(&op);
+        if (slot >= (int)b->parameters && slot < (int)(2 * b->parameters))
+            b->trainer->learnt[slot - (int)b->parameters] = 1;
+    }
+}
+
+/* Takes the builder's graph. */
+static mfrgn_status make_program(builder *b, double *flops, mf_program *program) {
+    mfrgn_trainer *t = b->trainer;
+    note_gradients(b, flops);
+    mf_graph *g = b->g;
+    t->backend->table->stream_begin(t->stream);
+    mfrgn_status status =
+        mf_program_create(t->backend, t->stream, g, t->compute, find_constants, b, &t->progress, program);
+    t->backend->table->stream_end(t->stream);
+    b->g = NULL;
+    MF_TRY(status);
+    if (program->memory->arena_bytes > t->arena_bytes) {
+        mf_free(t->context, t->arena);
+        t->arena_bytes = 0;
+        t->arena = mf_alloc_huge(t->context, program->memory->arena_bytes);
+        if (!t->arena)
+            return mf_fail_memory(t->context, program->memory->arena_bytes, "activations of a training step");
+        t->arena_bytes = program->memory->arena_bytes;
+    }
+    return MFRGN_OK;
+}
+
+/* Aerial before ground: a BatchNorm that the views share is updated in this order. */
+static mfrgn_status build_whole(builder *b, mf_train_plan *plan) {
+    mf_value descriptor[2], logit_scale;
+    descriptor[MFRGN_VIEW_AERIAL] = build_view(b, MFRGN_VIEW_AERIAL, plan->n);
+    descriptor[MFRGN_VIEW_GROUND] = build_view(b, MFRGN_VIEW_GROUND, plan->n);
+    mf_value loss = build_loss(b, descriptor, &logit_scale), seed = one_value(b, MF_SLOT_SEED);
+    for (int view = 0; view < 2; view++)
+        mf_graph_bind(b->g, descriptor[view], extra(b, MF_SLOT_DESCRIPTOR + view));
+    MF_TRY(append_backward(b, 1, &loss, &seed, logit_scale, 0));
+    return make_program(b, &plan->flops, &plan->whole);
+}
+
+static mf_value descriptors(builder *b, int slot, size_t n) {
+    int64_t dim[] = {(int64_t)n, mf_config_descriptor_size(b->trainer->model->config)};
+    return mf_graph_variable(b->g, NULL, extra(b, slot), MF_F32, 2, dim);
+}
+
+static mfrgn_status build_embed(builder *b, mfrgn_view view, size_t n, double *flops, mf_program *program) {
+    mf_graph_bind(b->g, build_view(b, view, n), extra(b, MF_SLOT_DESCRIPTOR + (int)view));
+    MF_TRY(fuse(b, MF_FUSE_ALL));
+    return make_program(b, flops, program);
+}
+
+static mfrgn_status build_backward(builder *b, mfrgn_view view, size_t n, double *flops, mf_program *program) {
+    mf_value descriptor = build_view(b, view, n), seed = descriptors(b, MF_SLOT_DESCRIPTOR_GRADIENT + (int)view, n);
+    MF_TRY(append_backward(b, 1, &descriptor, &seed, -1, 1));
+    return make_program(b, flops, program);
+}
+
+/* The descriptors of the whole batch -> their gradients: the seam where those of several workers would be gathered. */
+static mfrgn_status build_batch_loss(builder *b, mf_train_plan *plan) {
+    mf_value descriptor[2], logit_scale, seed = one_value(b, MF_SLOT_SEED);
+    mf_wanted wanted[3];
+    for (int view = 0; view < 2; view++) {
+        descriptor[view] = descriptors(b, MF_SLOT_DESCRIPTOR + view, plan->n);
+        wanted[view] = (mf_wanted){descriptor[view], extra(b, MF_SLOT_DESCRIPTOR_GRADIENT + view), 0};
+    }
+    mf_value loss = build_loss(b, descriptor, &logit_scale);
+    MF_TRY(b->g->status);
+    wanted[2] = (mf_wanted){logit_scale, (int)b->parameters + b->g->tensor[logit_scale].slot, 1};
+    assign_types(b);
+    MF_TRY(mf_graph_backward(b->g, 1, &loss, &seed, 3, wanted, MF_RECOMPUTE_NONE));
+    MF_TRY(fuse(b, MF_FUSE_ALL));
+    return make_program(b, &plan->flops, &plan->loss);
+}
+
+typedef enum part { WHOLE, EMBED, BACKWARD, LOSS } part;
+
+static mfrgn_status build(mfrgn_trainer *t, mf_train_plan *plan, part what, mfrgn_view view, int rest) {
+    builder b = {0};
+    mfrgn_status status = start(&b, t, what == WHOLE || what == EMBED);
+    size_t n = rest ? plan->n % plan->chunk : plan->chunk;
+    double once = 0;
+    if (status != MFRGN_OK)
+        ;
+    else if (what == WHOLE)
+        status = build_whole(&b, plan);
+    else if (what == EMBED)
+        status = build_embed(&b, view, n, &once, &plan->embed[view][rest]);
+    else if (what == BACKWARD)
+        status = build_backward(&b, view, n, &once, &plan->backward[view][rest]);
+    else
+        status = build_batch_loss(&b, plan);
+    plan->flops += once * (rest ? 1 : (double)(plan->n / plan->chunk));
+    end(&b);
+    return status;
+}
+
+static mfrgn_status build_chunks(mfrgn_trainer *t, mf_train_plan *plan) {
+    for (int view = 0; view < 2; view++)
+        for (int rest = 0; rest < (plan->n % plan->chunk ? 2 : 1); rest++) {
+            MF_TRY(build(t, plan, EMBED, (mfrgn_view)view, rest));
+            MF_TRY(build(t, plan, BACKWARD, (mfrgn_view)view, rest));
+        }
+    return build(t, plan, LOSS, MFRGN_VIEW_GROUND, 0);
+}
+
+void mf_train_plan_free(mfrgn_trainer *t, mf_train_plan *plan) {
+    if (!plan)
+        return;
+    mf_program_free(&plan->whole);
+    mf_program_free(&plan->loss);
+    for (int view = 0; view < 2; view++)
+        for (int rest = 0; rest < 2; rest++) {
+            mf_program_free(&plan->embed[view][rest]);
+            mf_program_free(&plan->backward[view][rest]);
+        }
+    mf_free(t->context, plan);
+}
+
+/* The plan that was made last comes first; the oldest goes when there are too many. */
+static void keep(mfrgn_trainer *t, mf_train_plan *plan) {
+    mf_train_plan **link = &t->plans;
+    plan->link = t->plans;
+    t->plans = plan;
+    for (int i = 0; *link; i++) {
+        if (i < MF_TRAIN_PLANS) {
+            link = &(*link)->link;
+            continue;
+        }
+        mf_train_plan *old = *link;
+        *link = old->link;
+        mf_train_plan_free(t, old);
+    }
+}
+
+mfrgn_status mf_train_plan_get(mfrgn_trainer *t, size_t n, mf_train_plan **out) {
+    for (mf_train_plan *p = t->plans; p; p = p->link)
+        if (p->n == n) {
+            *out = p;
+            return MFRGN_OK;
+        }
+    mf_train_plan *plan = mf_calloc(t->context, 1, sizeof(*plan));
+    if (!plan)
+        return mf_fail_memory(t->context, sizeof(*plan), "a training plan");
+    size_t chunk = (size_t)mf_train_option(&t->options, MFRGN_TRAIN_CHUNK)->number;
+    plan->n = n;
+    plan->chunk = chunk && chunk < n ? chunk : n;
+    mfrgn_status status = plan->chunk == n ? build(t, plan, WHOLE, MFRGN_VIEW_GROUND, 0) : build_chunks(t, plan);
+    if (status != MFRGN_OK) {
+        mf_train_plan_free(t, plan);
+        return status;
+    }
+    keep(t, plan);
+    *out = plan;
+    return MFRGN_OK;
+}
