@@ -106,40 +106,40 @@ static int smooth(const chart_series *s, double width, chart_series *out) {
     return 1;
 }
 
-static int draw_loss(canvas *c, const chart *chart, int height) {
+static int draw_loss(canvas *c, const chart *plot, int height) {
     chart_series mean = {NULL, NULL, 0, 0};
-    panel p = {c, LEFT, TOP, WIDTH - LEFT - RIGHT, height, chart->epochs, 0, 1};
-    for (size_t i = 0; i < chart->loss.count; i++)
-        p.high = fmax(p.high, chart->loss.y[i]);
+    panel p = {c, LEFT, TOP, WIDTH - LEFT - RIGHT, height, plot->epochs, 0, 1};
+    for (size_t i = 0; i < plot->loss.count; i++)
+        p.high = fmax(p.high, plot->loss.y[i]);
     axes(&p, "loss");
-    draw(&p, &chart->loss, 1, PALE);
-    int fine = smooth(&chart->loss, chart->epochs / 100, &mean);
+    draw(&p, &plot->loss, 1, PALE);
+    int fine = smooth(&plot->loss, plot->epochs / 100, &mean);
     draw(&p, &mean, 2, BLUE);
     chart_free(&mean);
     return fine;
 }
 
-static void draw_recall(canvas *c, const chart *chart, int height) {
+static void draw_recall(canvas *c, const chart *plot, int height) {
     char title[128];
-    panel p = {c, LEFT, TOP + height + GAP, WIDTH - LEFT - RIGHT, height, chart->epochs, 0, 100};
-    snprintf(title, sizeof title, "R@1 (red) and R@10, %%, %s", chart->task ? chart->task : "");
+    panel p = {c, LEFT, TOP + height + GAP, WIDTH - LEFT - RIGHT, height, plot->epochs, 0, 100};
+    snprintf(title, sizeof title, "R@1 (red) and R@10, %%, %s", plot->task ? plot->task : "");
     axes(&p, title);
-    draw(&p, &chart->recall_10, 2, AMBER);
-    dots(&p, &chart->recall_10, AMBER);
-    draw(&p, &chart->recall_1, 2, RED);
-    dots(&p, &chart->recall_1, RED);
+    draw(&p, &plot->recall_10, 2, AMBER);
+    dots(&p, &plot->recall_10, AMBER);
+    draw(&p, &plot->recall_1, 2, RED);
+    dots(&p, &plot->recall_1, RED);
 }
 
-int chart_write(const chart *chart, const char *path) {
+int chart_write(const chart *plot, const char *path) {
     canvas c;
     out_file file;
     size_t size;
     int height = (HEIGHT - TOP - GAP - BOTTOM) / 2, fine;
     if (!canvas_open(&c, WIDTH, HEIGHT, WHITE))
         return 0;
-    canvas_text(&c, LEFT, 10, 1, INK, WIDTH - LEFT - RIGHT, chart->title);
-    fine = draw_loss(&c, chart, height);
-    draw_recall(&c, chart, height);
+    canvas_text(&c, LEFT, 10, 1, INK, WIDTH - LEFT - RIGHT, plot->title);
+    fine = draw_loss(&c, plot, height);
+    draw_recall(&c, plot, height);
     canvas_text(&c, WIDTH - RIGHT - 36, HEIGHT - 14, 1, INK, 60, "epoch");
     unsigned char *png = fine ? png_encode(c.pixels, c.width, c.height, &size) : NULL;
     canvas_free(&c);

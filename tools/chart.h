@@ -21,6 +21,6 @@ typedef struct chart {
     const char *task;          /* that the recalls are of */
 } chart;
 
-int chart_write(const chart *c, const char *path); /* 0 after a message */
+int chart_write(const chart *plot, const char *path); /* 0 after a message */
 
 #endif

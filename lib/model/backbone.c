@@ -6,7 +6,7 @@
 #include "io/reader.h"
 #include "model/model.h"
 
-typedef enum naming { NAMING_TIMM, NAMING_TORCHVISION, NAMING_AUTHORS, NAMING_COUNT } naming;
+typedef enum name_style { NAMING_TIMM, NAMING_TORCHVISION, NAMING_AUTHORS, NAMING_COUNT } name_style;
 
 static const char *const prefixes[] = {"", "backbone.backbone.", "model.", "backbone.", "module."};
 
@@ -75,7 +75,7 @@ static int authors_name(const char *name, char *out, size_t size) {
     return 1;
 }
 
-static const mf_weight *find(const mf_weights *weights, const char *prefix, naming naming, const char *name) {
+static const mf_weight *find(const mf_weights *weights, const char *prefix, name_style naming, const char *name) {
     char other[MF_NAME], full[2 * MF_NAME];
     if (naming == NAMING_TIMM)
         snprintf(other, sizeof(other), "%s", name);
@@ -122,7 +122,7 @@ static const char *backbone_part(const mfrgn_model *model, const mf_parameter *p
 }
 
 static mfrgn_status take_all(const mfrgn_model *model, const char *path, const mf_weights *weights, const char *prefix,
-                             naming naming) {
+                             name_style naming) {
     for (size_t i = 0; i < model->parameters.count; i++) {
         const mf_parameter *p = &model->parameters.item[i];
         const char *name = backbone_part(model, p);
@@ -143,8 +143,8 @@ static mfrgn_status take_backbone(const mfrgn_model *model, const char *path, co
         first = backbone_part(model, &model->parameters.item[i]);
     for (size_t p = 0; p < MF_COUNT(prefixes); p++)
         for (int n = 0; n < NAMING_COUNT; n++)
-            if (find(weights, prefixes[p], (naming)n, first))
-                return take_all(model, path, weights, prefixes[p], (naming)n);
+            if (find(weights, prefixes[p], (name_style)n, first))
+                return take_all(model, path, weights, prefixes[p], (name_style)n);
     return mf_fail(model->context, MFRGN_ERROR_MISMATCH,
                    "%s: no backbone in it: looked for \"%s\" in the names of timm, torchvision and ConvNeXt's authors",
                    path, first);
