@@ -3,16 +3,15 @@
  * (fill.c); the results are compared with values that are built in, with the reference backend in f64, or with golden
  * files. */
 #include <math.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "common.h"
 #include "files.h"
 #include "fill.h"
-#include "golden.h"
-#include "json_out.h"
+#include "selftest.h"
 
-enum { SAMPLES = 32, MESSAGE = 512, SETTINGS = 10 };
+enum { SAMPLES = 32, SETTINGS = 10 };
 
 typedef struct expected_case {
     const char *name;
@@ -43,28 +42,6 @@ static const double bound_f32 = 5e-6, bound_ref = 2e-6, bound_f64 = 2e-7, bound_
 
 static const mfrgn_view views[2] = {MFRGN_VIEW_AERIAL, MFRGN_VIEW_GROUND};
 static const char *const short_names[2] = {"sat", "grd"};
-
-typedef enum outcome { PASSED, FAILED, SKIPPED } outcome;
-
-typedef struct case_result {
-    outcome outcome;
-    double error[2]; /* aerial, ground; negative: not computed */
-    double bound, seconds;
-    char message[MESSAGE];
-} case_result;
-
-typedef struct selftest {
-    const char *golden, *filter;
-    int print_expected, dtype_given;
-    mfrgn_dtype dtype;
-    long max_parameters; /* 0: any */
-    tool_options options;
-    mfrgn_context *context;
-    char backend[64]; /* that ran */
-    json_out json;
-    size_t count[3]; /* an outcome each */
-    double worst;
-} selftest;
 
 static const tool_option own_options[] = {
     {"golden", 'g', "DIR", "a folder of golden cases (*.safetensors), or one file; else the built-in cases"},
@@ -97,14 +74,17 @@ static int take(void *user, const char *name, const char *value) {
 
 /* ---------------------------------------------------------------------------------------------- a case -------- */
 
-static void fail(case_result *result, const char *text) {
+void selftest_fail(case_result *result, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
     result->outcome = FAILED;
-    snprintf(result->message, sizeof result->message, "%s", text);
+    vsnprintf(result->message, sizeof result->message, format, args);
+    va_end(args);
 }
 
-static void fail_status(const selftest *test, case_result *result, mfrgn_status status) {
+void selftest_fail_status(const selftest *test, case_result *result, mfrgn_status status) {
     const char *text = mfrgn_context_last_error(test->context);
-    fail(result, *text ? text : mfrgn_status_string(status));
+    selftest_fail(result, "%s", *text ? text : mfrgn_status_string(status));
 }
 
 static int key_of(const char *name) {
@@ -151,7 +131,7 @@ static float *embed_one(const selftest *test, const mfrgn_model *model, mfrgn_se
     free(pixels);
     if (status == MFRGN_OK)
         return descriptor;
-    fail_status(test, result, status);
+    selftest_fail_status(test, result, status);
     free(descriptor);
     return NULL;
 }
@@ -177,7 +157,7 @@ static mfrgn_session *open_session(selftest *test, mfrgn_model *model, int refer
         status = mfrgn_session_create(model, settings, &session);
     mfrgn_options_free(settings);
     if (status != MFRGN_OK) {
-        fail_status(test, result, status);
+        selftest_fail_status(test, result, status);
         return NULL;
     }
     mfrgn_session_info info = {.struct_size = sizeof info};
@@ -198,14 +178,14 @@ static mfrgn_model *make_model(selftest *test, const mfrgn_config *config, uint6
     mfrgn_model *model = NULL;
     mfrgn_status status = mfrgn_model_create_filled(test->context, config, fill_tensor, &seed, &model);
     if (status != MFRGN_OK) {
-        fail_status(test, result, status);
+        selftest_fail_status(test, result, status);
         return NULL;
     }
     if (test->dtype_given) {
         mfrgn_model *stored = tool_restore(test->context, model, test->dtype);
         mfrgn_model_free(model);
         if (!stored)
-            fail(result, "the weights could not be stored and loaded");
+            selftest_fail(result, "the weights could not be stored and loaded");
         return stored;
     }
     return model;
@@ -217,24 +197,21 @@ static void judge(case_result *result, int which, double square_error, double sq
         char text[MESSAGE];
         snprintf(text, sizeof text, "%s descriptor: relative error %.2g, at most %.2g is right",
                  tool_view_name(views[which]), result->error[which], result->bound);
-        fail(result, text);
+        selftest_fail(result, "%s", text);
     }
 }
 
 /* ---------------------------------------------------------------------------------------------- golden -------- */
 
-static void run_golden(selftest *test, const golden *file, case_result *result) {
+mfrgn_model *selftest_golden_model(selftest *test, const golden *file, uint64_t seed, case_result *result) {
     mfrgn_config *config = NULL;
     mfrgn_model *model = NULL;
-    mfrgn_session *session = NULL;
     int known = 0;
-    const char *parameters = golden_metadata(file, "parameters"), *seed_text = golden_metadata(file, "weight_seed");
-    uint64_t seed = seed_text ? strtoull(seed_text, NULL, 10) : 1;
-
+    const char *parameters = golden_metadata(file, "parameters");
     if (test->max_parameters && parameters && strtoll(parameters, NULL, 10) > test->max_parameters) {
         result->outcome = SKIPPED;
         snprintf(result->message, sizeof result->message, "%s values", tool_thousands(strtoull(parameters, NULL, 10)));
-        return;
+        return NULL;
     }
     mfrgn_status status = mfrgn_config_create(test->context, NULL, &config);
     for (size_t i = 0; status == MFRGN_OK && i < file->pairs; i++) {
@@ -247,19 +224,32 @@ static void run_golden(selftest *test, const golden *file, case_result *result) 
     if (status == MFRGN_OK)
         status = mfrgn_config_validate(config);
     if (status != MFRGN_OK)
-        fail_status(test, result, status);
+        selftest_fail_status(test, result, status);
     else if (!known)
-        fail(result, "the file's metadata holds no configuration");
+        selftest_fail(result, "the file's metadata holds no configuration");
     else
         model = make_model(test, config, seed, result);
     mfrgn_config_free(config);
     if (model && parameters && value_count(model) != strtoull(parameters, NULL, 10)) {
-        char text[MESSAGE];
-        snprintf(text, sizeof text, "the network has %s values, the file says %s", tool_thousands(value_count(model)),
-                 tool_thousands(strtoull(parameters, NULL, 10)));
-        fail(result, text);
-    } else if (model)
-        session = open_session(test, model, 0, result);
+        char has[32];
+        snprintf(has, sizeof has, "%s", tool_thousands(value_count(model)));
+        selftest_fail(result, "the network has %s values, the file says %s", has,
+                      tool_thousands(strtoull(parameters, NULL, 10)));
+        mfrgn_model_free(model);
+        model = NULL;
+    }
+    return model;
+}
+
+static uint64_t seed_of(const golden *file) {
+    const char *text = golden_metadata(file, "weight_seed");
+    return text ? strtoull(text, NULL, 10) : 1;
+}
+
+static void run_golden(selftest *test, const golden *file, case_result *result) {
+    uint64_t seed = seed_of(file);
+    mfrgn_model *model = selftest_golden_model(test, file, seed, result);
+    mfrgn_session *session = model ? open_session(test, model, 0, result) : NULL;
 
     int compared = 0;
     for (int which = 0; session && which < 2 && result->outcome != FAILED; which++) {
@@ -269,7 +259,7 @@ static void run_golden(selftest *test, const golden *file, case_result *result) 
         if (!wanted)
             continue;
         if (wanted->count != mfrgn_model_descriptor_size(model)) {
-            fail(result, "the descriptor in the file has another size");
+            selftest_fail(result, "the descriptor in the file has another size");
             break;
         }
         float *got = embed_one(test, model, session, which, seed, result);
@@ -286,7 +276,7 @@ static void run_golden(selftest *test, const golden *file, case_result *result) 
         free(got);
     }
     if (session && !compared && result->outcome != FAILED)
-        fail(result, "the file holds no descriptor");
+        selftest_fail(result, "the file holds no descriptor");
     mfrgn_session_free(session);
     mfrgn_model_free(model);
 }
@@ -304,7 +294,7 @@ static mfrgn_config *builtin_config(const selftest *test, const builtin_case *wh
     }
     if (status == MFRGN_OK)
         return config;
-    fail_status(test, result, status);
+    selftest_fail_status(test, result, status);
     mfrgn_config_free(config);
     return NULL;
 }
@@ -326,13 +316,13 @@ static void compare_builtin(const builtin_case *what, case_result *result, int w
         square_error += difference * difference;
     }
     if (!(fabs(square - 1) < 1e-5)) {
-        fail(result, "the descriptor's length is not 1");
+        selftest_fail(result, "the descriptor's length is not 1");
         return;
     }
     judge(result, which, square_error, square);
     const expected_case *wanted = find_expected(what->name);
     if (!wanted) {
-        fail(result, "no expected values are built in (mfrgn selftest --print-expected)");
+        selftest_fail(result, "no expected values are built in (mfrgn selftest --print-expected)");
         return;
     }
     square = square_error = 0;
@@ -346,7 +336,7 @@ static void compare_builtin(const builtin_case *what, case_result *result, int w
     if (result->outcome != FAILED && !(error <= 4 * result->bound)) {
         char text[MESSAGE];
         snprintf(text, sizeof text, "%s descriptor: %.2g off the built-in values", tool_view_name(views[which]), error);
-        fail(result, text);
+        selftest_fail(result, "%s", text);
     }
 }
 
@@ -356,7 +346,7 @@ static void run_builtin(selftest *test, const builtin_case *what, case_result *r
     mfrgn_model *model = config ? make_model(test, config, seed, result) : NULL;
     mfrgn_model *exact = model && test->dtype_given ? NULL : model;
     if (model && !exact && mfrgn_model_create_filled(test->context, config, fill_tensor, &seed, &exact) != MFRGN_OK)
-        fail(result, "not enough memory");
+        selftest_fail(result, "not enough memory");
     mfrgn_session *session = exact ? open_session(test, model, 0, result) : NULL;
     mfrgn_session *reference = session ? open_session(test, exact, 1, result) : NULL;
     for (int which = 0; reference && which < 2 && result->outcome != FAILED; which++) {
@@ -461,8 +451,7 @@ static void run_file(selftest *test, const char *path) {
         snprintf(result.message, sizeof result.message, "the file %s", wrong);
         result.outcome = FAILED;
     } else if (golden_metadata(&file, "lr")) {
-        result.outcome = SKIPPED;
-        snprintf(result.message, sizeof result.message, "training is not built yet");
+        selftest_train(test, &file, &result);
     } else
         run_golden(test, &file, &result);
     if (!wrong)

@@ -30,6 +30,33 @@ static const mf_cpu_ops *const ops[MF_OP_COUNT] = {
     [MF_OP_CHANNEL_MAX] = &mf_cpu_channel_max,
     [MF_OP_GATED_MEAN] = &mf_cpu_gated_mean,
     [MF_OP_L2NORM] = &mf_cpu_l2norm,
+    [MF_OP_TRANSPOSE] = &mf_cpu_transpose,
+    [MF_OP_COLUMN_SUM] = &mf_cpu_column_sum,
+    [MF_OP_ROW_DOT] = &mf_cpu_row_dot,
+    [MF_OP_ROW_SCALE] = &mf_cpu_row_scale,
+    [MF_OP_ACT_GRAD] = &mf_cpu_act_grad,
+    [MF_OP_LAYERNORM_GRAD] = &mf_cpu_layernorm_grad,
+    [MF_OP_LAYERNORM_GRAD_AFFINE] = &mf_cpu_layernorm_grad_affine,
+    [MF_OP_GROUPNORM_GRAD] = &mf_cpu_groupnorm_grad,
+    [MF_OP_GROUPNORM_GRAD_AFFINE] = &mf_cpu_groupnorm_grad_affine,
+    [MF_OP_BATCH_STATS] = &mf_cpu_batch_stats,
+    [MF_OP_BATCHNORM_GRAD_AFFINE] = &mf_cpu_batchnorm_grad_affine,
+    [MF_OP_BATCHNORM_GRAD] = &mf_cpu_batchnorm_grad,
+    [MF_OP_CONV2D_GRAD_INPUT] = &mf_cpu_conv2d_grad_input,
+    [MF_OP_CONV2D_GRAD_WEIGHT] = &mf_cpu_conv2d_grad_weight,
+    [MF_OP_DWCONV2D_GRAD_INPUT] = &mf_cpu_dwconv2d,
+    [MF_OP_DWCONV2D_GRAD_WEIGHT] = &mf_cpu_dwconv2d_grad_weight,
+    [MF_OP_PYRAMID_POOL_GRAD] = &mf_cpu_pyramid_pool_grad,
+    [MF_OP_MAXPOOL_GRAD] = &mf_cpu_maxpool_grad,
+    [MF_OP_PAD] = &mf_cpu_pad,
+    [MF_OP_ATTENTION_GRAD] = &mf_cpu_attention_grad,
+    [MF_OP_CHANNEL_MAX_GRAD] = &mf_cpu_channel_max_grad,
+    [MF_OP_GATED_MEAN_GRAD] = &mf_cpu_gated_mean_grad,
+    [MF_OP_L2NORM_GRAD] = &mf_cpu_l2norm_grad,
+    [MF_OP_DROPOUT] = &mf_cpu_dropout,
+    [MF_OP_LERP] = &mf_cpu_lerp,
+    [MF_OP_INFONCE] = &mf_cpu_infonce,
+    [MF_OP_INFONCE_GRAD] = &mf_cpu_infonce_grad,
 };
 
 static void host_parallel(void *user, int tasks, mf_task task, void *arg) {
@@ -64,12 +91,13 @@ int mf_cpu_use(mf_cpu *cpu, const char *name) {
     return 0;
 }
 
-/* Types that every operation asks for: the results and what is not constant in f32. */
+/* Types that every operation asks for: the results and what is not constant in f32 (but for DROPOUT's key). */
 static int plain_types(const mf_op *op) {
     if (op->output.dtype != MF_F32)
         return 0;
     for (int i = 0; i < op->input_count; i++)
-        if (mf_operand_present(&op->input[i]) && !op->input[i].constant && op->input[i].dtype != MF_F32)
+        if (mf_operand_present(&op->input[i]) && !op->input[i].constant && op->input[i].dtype != MF_F32 &&
+            !(op->kind == MF_OP_DROPOUT && i == 1))
             return 0;
     return 1;
 }

@@ -35,6 +35,9 @@ mf_status mf_cpu_pack(mf_cpu_kernel *kernel, int input, const void *plain, void 
 mf_status mf_cpu_run(mf_cpu_kernel *kernel, const void *const *inputs, void *output, void *scratch);
 void mf_cpu_release(mf_cpu_kernel *kernel);
 
+mf_status mf_cpu_update(const mf_cpu *cpu, const mf_update *update);
+mf_status mf_cpu_sum_squares(const mf_cpu *cpu, const mf_update *update, double *sum);
+
 float mf_cpu_scan_error(const mf_cpu *cpu, mf_dtype dtype, int64_t size);
 size_t mf_cpu_scan_scratch(const mf_cpu *cpu, const mf_scan *scan);
 mf_status mf_cpu_scan(const mf_cpu *cpu, const mf_scan *scan, void *scratch);

@@ -50,6 +50,10 @@ void mf_gemm_plan(mf_cpu_kernel *k, int64_t batch, int gathers) {
     k->slot_bytes = mf_gemm_scratch(isa, g, gathers);
 }
 
+int mf_gemm_in_place(const mf_cpu_kernel *k) {
+    return k->gemm.k <= k->gemm.kc || (k->gemm.act == MF_ACT_NONE && !mf_operand_present(&k->op.input[MF_IN_SCALE]));
+}
+
 typedef struct product {
     const mf_cpu_kernel *k;
     const mf_gemm *g;

@@ -40,7 +40,7 @@ typedef struct tile {
     const char *next;             /* what is read after this panel, to be fetched into L2: a line each step */
 } tile;
 
-/* One step over k. */
+/* One step over k: MR values of A with the stride rs. */
 MF_INLINE void step(vf acc[MR][NV], const float *a, int64_t rs, const float *b, const int mr, const int nv) {
     vf row[NV];
     MF_UNROLL
@@ -55,11 +55,12 @@ MF_INLINE void step(vf acc[MR][NV], const float *a, int64_t rs, const float *b, 
     }
 }
 
-MF_INLINE void multiply(const tile *t, const int mr, const int nv) {
+/* packed: A is a panel too, MR values a step. */
+MF_INLINE void multiply(const tile *t, const int mr, const int nv, const int packed) {
     vf acc[MR][NV];
     const float *a = t->a, *b = t->b;
     const char *next = t->next;
-    const int64_t rs = t->rs;
+    const int64_t rs = packed ? 1 : t->rs, cs = packed ? MR : 1;
     int64_t k = t->k;
     MF_UNROLL
     for (int i = 0; i < mr; i++) {
@@ -68,14 +69,14 @@ MF_INLINE void multiply(const tile *t, const int mr, const int nv) {
             acc[i][j] = (vf){0};
     }
     /* Pointers move once in STEPS: each integer operation may take a multiply-add's place on its port. */
-    for (; k >= STEPS; k -= STEPS, a += STEPS, b += STEPS * nv * VL, next += STEPS * 64) {
+    for (; k >= STEPS; k -= STEPS, a += STEPS * cs, b += STEPS * nv * VL, next += STEPS * 64) {
         MF_UNROLL
         for (int u = 0; u < STEPS; u++) {
             __builtin_prefetch(next + u * 64, 0, 2);
-            step(acc, a + u, rs, b + u * nv * VL, mr, nv);
+            step(acc, a + u * cs, rs, b + u * nv * VL, mr, nv);
         }
     }
-    for (; k > 0; k--, a++, b += nv * VL)
+    for (; k > 0; k--, a += cs, b += nv * VL)
         step(acc, a, rs, b, mr, nv);
     if (t->from) {
         MF_UNROLL
@@ -114,20 +115,25 @@ typedef void (*tile_fn)(const tile *t);
 
 #define TILE(m, n)                                                                                                     \
     static void tile_##m##_##n(const tile *t) {                                                                        \
-        multiply(t, m, n);                                                                                             \
+        multiply(t, m, n, 0);                                                                                          \
+    }                                                                                                                  \
+    static void packed_##m##_##n(const tile *t) {                                                                      \
+        multiply(t, m, n, 1);                                                                                          \
     }
 #define TILES(n) TILE(1, n) TILE(2, n) TILE(3, n) TILE(4, n) TILE(5, n) TILE(6, n)
-#define ROW(n)                                                                                                         \
-    { tile_1_##n, tile_2_##n, tile_3_##n, tile_4_##n, tile_5_##n, tile_6_##n }
+#define ROW(name, n)                                                                                                   \
+    { name##_1_##n, name##_2_##n, name##_3_##n, name##_4_##n, name##_5_##n, name##_6_##n }
 
 TILES(1)
 TILES(2)
 #if NV == 4
 TILES(3)
 TILES(4)
-static const tile_fn tiles[NV][MR] = {ROW(1), ROW(2), ROW(3), ROW(4)};
+static const tile_fn tiles[NV][MR] = {ROW(tile, 1), ROW(tile, 2), ROW(tile, 3), ROW(tile, 4)};
+static const tile_fn packed_tiles[NV][MR] = {ROW(packed, 1), ROW(packed, 2), ROW(packed, 3), ROW(packed, 4)};
 #else
-static const tile_fn tiles[NV][MR] = {ROW(1), ROW(2)};
+static const tile_fn tiles[NV][MR] = {ROW(tile, 1), ROW(tile, 2)};
+static const tile_fn packed_tiles[NV][MR] = {ROW(packed, 1), ROW(packed, 2)};
 #endif
 
 /* ---- epilogue ---- */
@@ -200,15 +206,17 @@ static void widen(const void *from, mf_dtype type, float *to, int64_t count) {
 
 typedef struct block {
     const mf_gemm *g;
-    int64_t m0, rows; /* of C */
-    const float *a;   /* its first value */
-    int64_t rs, k;    /* k: of this block */
-    int first, last;  /* of the blocks of k */
+    int64_t m0, rows;  /* of C */
+    const float *a;    /* its first value */
+    int64_t rs, k;     /* k: of this block */
+    int first, last;   /* of the blocks of k */
+    const float *from; /* NULL, or a residual that the first block adds: C may be its memory */
 } block;
 
 static void multiply_panel(const block *q, const float *b, int64_t n0, int64_t width, int64_t cols, const char *next,
                            int64_t next_bytes) {
     const mf_gemm *g = q->g;
+    const float *from = q->first ? q->from : g->c;
     int nv = (int)(width / VL);
     /* straight from the registers, or by way of a buffer in L1 and finish_tile */
     int plain = width == cols && !(q->last && (g->scale || g->act != MF_ACT_NONE));
@@ -228,12 +236,13 @@ static void multiply_panel(const block *q, const float *b, int64_t n0, int64_t w
         t.next = at < next_bytes ? next + at : (const char *)b;
         t.to = plain ? c : buffer;
         t.ldto = plain ? g->ldc : width;
-        if (!q->first && width == cols) {
-            t.from = c;
-        } else if (!q->first) {
+        const float *before = from ? from + (q->m0 + r0) * g->ldc + n0 : NULL;
+        if (before && width == cols) {
+            t.from = before;
+        } else if (before) {
             for (int r = 0; r < mr; r++)
                 for (int64_t j = 0; j < width; j++)
-                    buffer[r * width + j] = j < cols ? c[r * g->ldc + j] : 0;
+                    buffer[r * width + j] = j < cols ? before[r * g->ldc + j] : 0;
             t.from = buffer;
             t.ldfrom = width;
         }
@@ -246,11 +255,17 @@ static void multiply_panel(const block *q, const float *b, int64_t n0, int64_t w
     }
 }
 
-void MF_FN(gemm)(const mf_gemm *g, int64_t m0, int64_t m1, int64_t p0, int64_t p1, void *scratch) {
+void MF_FN(gemm)(const mf_gemm *whole, int64_t m0, int64_t m1, int64_t p0, int64_t p1, void *scratch) {
+    mf_gemm local = *whole;
+    const mf_gemm *g = &local;
     float *wide = scratch;
     float *rows = wide + (g->btype == MF_F32 ? 0 : mf_min64(g->kc, g->k) * NR);
     size_t size = mf_dtype_size(g->btype);
     block q = {.g = g, .rs = g->rs};
+    if (g->k > g->kc && g->act == MF_ACT_NONE && !g->scale) {
+        q.from = g->residual;
+        local.residual = NULL;
+    }
     for (q.m0 = m0; q.m0 < m1; q.m0 += q.rows) {
         q.rows = mf_min64(g->mc, m1 - q.m0);
         const float *a = g->a + q.m0 * g->rs;
@@ -282,6 +297,82 @@ void MF_FN(gemm)(const mf_gemm *g, int64_t m0, int64_t m1, int64_t p0, int64_t p
                     next_bytes = mf_min64(g->kc, g->k - k0 - q.k) * NR * (int64_t)size;
                 }
                 multiply_panel(&q, panel, n0, width, cols, next, next_bytes);
+            }
+        }
+    }
+}
+
+/* ---- A^T B ---- */
+typedef float v8 __attribute__((vector_size(32), aligned(4), may_alias));
+
+/* Panel i of A, rows p of k: to[p][MR] = a[p lda + i MR ..].  Eight values at a time where six are wanted: the two too
+ * many are the next row's, and are written over by it. */
+static void pack_a(const float *a, int64_t lda, int64_t k, int64_t m, float *to) {
+    for (int64_t i = 0; i < m; i += MR, to += k * MR) {
+        int n = (int)mf_min64(MR, m - i);
+        int64_t p = 0;
+        if (n == MR)
+            for (; p + 1 < k; p++)
+                *(v8 *)(to + p * MR) = *(const v8 *)(a + p * lda + i);
+        for (; p < k; p++)
+            for (int r = 0; r < MR; r++)
+                to[p * MR + r] = r < n ? a[p * lda + i + r] : 0;
+    }
+}
+
+/* [k][width], columns beyond cols zero */
+static void pack_b(const float *b, int64_t ldb, int64_t k, int64_t cols, int64_t width, float *to) {
+    for (int64_t p = 0; p < k; p++, b += ldb, to += width)
+        for (int64_t j = 0; j < width; j += VL)
+            v_store(to + j, j + VL <= cols ? v_load(b + j) : v_load_n(b + j, (int)mf_min64(VL, cols - j)));
+}
+
+/* One panel of B by all rows m0 .. m1 - 1, k of the block. */
+static void multiply_ta(const mf_gemm_ta *g, const float *pa, const float *pb, int64_t k, int first, int64_t m0,
+                        int64_t m1, int64_t n0, int64_t cols, int64_t width) {
+    const float *from = first ? g->from : g->c;
+    float buffer[MR * NR] __attribute__((aligned(64)));
+    tile t = {.k = k, .b = pb, .next = (const char *)pb, .ldfrom = g->ldc, .ldto = g->ldc};
+    for (int64_t i = m0; i < m1; i += MR, pa += k * MR) {
+        int mr = (int)mf_min64(MR, m1 - i);
+        int64_t c = i * g->ldc + n0;
+        t.a = pa;
+        t.to = g->c + c;
+        t.from = from ? from + c : NULL;
+        if (width != cols) {
+            for (int r = 0; from && r < mr; r++)
+                for (int64_t j = 0; j < width; j++)
+                    buffer[r * width + j] = j < cols ? from[c + r * g->ldc + j] : 0;
+            t.from = from ? buffer : NULL;
+            t.to = buffer;
+            t.ldfrom = t.ldto = width;
+        }
+        packed_tiles[width / VL - 1][mr - 1](&t);
+        if (width != cols)
+            for (int r = 0; r < mr; r++)
+                memcpy(g->c + c + r * g->ldc, buffer + r * width, (size_t)cols * sizeof(float));
+    }
+}
+
+void MF_FN(gemm_ta)(const mf_gemm_ta *g, int64_t m0, int64_t m1, int64_t n0, int64_t n1, void *scratch) {
+    int64_t kc = mf_min64(g->kc, g->k), mc = mf_round_up(mf_min64(g->mc, m1 - m0), MR);
+    float *pa = scratch, *pb = pa + mf_round_up(mc * kc + 8, 16), *rows = pb + kc * NR;
+    for (int64_t k0 = 0, k; k0 < g->k; k0 += k) {
+        k = mf_min64(kc, g->k - k0);
+        const float *b = g->b + k0 * g->ldb + n0;
+        int64_t ldb = g->ldb;
+        if (g->gather) {
+            g->gather(g, k0, k, n0, n1, rows);
+            b = rows;
+            ldb = n1 - n0;
+        }
+        for (int64_t i = m0; i < m1; i += mc) {
+            int64_t end = mf_min64(i + mc, m1);
+            pack_a(g->a + k0 * g->lda + i, g->lda, k, end - i, pa);
+            for (int64_t n = n0; n < n1; n += NR) {
+                int64_t cols = mf_min64(NR, n1 - n), width = mf_round_up(cols, VL);
+                pack_b(b + n - n0, ldb, k, cols, width, pb);
+                multiply_ta(g, pa, pb, k, k0 == 0, i, end, n, cols, width);
             }
         }
     }

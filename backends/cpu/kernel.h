@@ -42,6 +42,20 @@ typedef struct mf_dwconv {
     float eps;
 } mf_dwconv;
 
+/* C[m, n] = from + A^T B with A [k, m] and B [k, n], both by rows: the gradient of a weight (k_gemm.c, gemm_ta). */
+typedef struct mf_gemm_ta {
+    int64_t m, n, k;
+    const float *a, *b;
+    int64_t lda, ldb;
+    /* NULL, or makes columns n0 .. n1 - 1 of rows row0 .. row0 + rows - 1 of B, dense (im2col) */
+    void (*gather)(const struct mf_gemm_ta *g, int64_t row0, int64_t rows, int64_t n0, int64_t n1, float *to);
+    const void *gather_arg;
+    float *c;
+    const float *from; /* NULL, or what is added; may be c */
+    int64_t ldc;       /* of both */
+    int64_t kc, mc;    /* blocks */
+} mf_gemm_ta;
+
 typedef struct mf_attention_head {
     int64_t t, s, d, c; /* queries, keys, channels of the head, channels of a row */
     float eps;
@@ -55,6 +69,8 @@ struct mf_cpu_isa {
 
     /* rows m0 .. m1 - 1, panels p0 .. p1 - 1; scratch: mf_gemm_scratch bytes */
     void (*gemm)(const mf_gemm *g, int64_t m0, int64_t m1, int64_t p0, int64_t p1, void *scratch);
+    /* rows m0 .. m1 - 1 (a multiple of mr), columns n0 .. n1 - 1 (a multiple of nr); mf_gemm_ta_scratch bytes */
+    void (*gemm_ta)(const mf_gemm_ta *g, int64_t m0, int64_t m1, int64_t n0, int64_t n1, void *scratch);
     /* one block of C, m0 .. m1 - 1 by n0 .. n1 - 1, in place: v = act(C + bias); C = residual + scale v */
     void (*epilogue)(const mf_gemm *g, int64_t m0, int64_t m1, int64_t n0, int64_t n1);
     /* x, y: one image; rows y0 .. y1 - 1 of it */
@@ -93,6 +109,48 @@ struct mf_cpu_isa {
     void (*softmax_keys)(const mf_attention_head *p, const float *k, const float *v, float *kt, float *vp);
     void (*softmax_queries)(const mf_attention_head *p, const float *q, const float *kt, const float *vp, float *out,
                             int64_t q0, int64_t q1, float *scratch);
+
+    /* ---- training ---- */
+    /* y[j ldy + i] = x[i ldx + j], i < rows, j < cols */
+    void (*transpose)(const float *x, int64_t ldx, float *y, int64_t ldy, int64_t rows, int64_t cols);
+    void (*act_grad)(const float *x, const float *dy, float *dx, int64_t count, mf_act act);
+    void (*lerp)(const float *a, const float *b, float *y, int64_t count, float t);
+    /* elements `first` on of an image */
+    void (*dropout)(const float *x, float *y, int64_t count, uint32_t first, uint64_t base, uint32_t threshold,
+                    float scale);
+    void (*axpy)(float *y, const float *x, int64_t count, float s); /* y += s x */
+    double (*dot)(const float *a, const float *b, int64_t count);
+    void (*update)(const mf_update *u, const mf_update_item *item, int64_t begin, int64_t count);
+    /* one row of n logits scale x: log of the sum of exponentials; y (may be x): the softmax, or NULL */
+    double (*softmax_row)(const float *x, float *y, int64_t n, float scale);
+    /* sums over rows of ld values, columns 0 .. n - 1: out[j] = sum of (x - mean) y, of x - mean without y, of x y
+     * without mean */
+    void (*column_dots)(const float *x, const float *y, const float *mean, int64_t rows, int64_t ld, int64_t n,
+                        float *out);
+    /* y = a dy + b (x - mean) + s by channel */
+    void (*affine_grad)(const float *x, const float *dy, float *y, int64_t rows, int64_t c, const float *mean,
+                        const float *a, const float *b, const float *s);
+    void (*layernorm_grad)(const float *x, const float *dy, float *dx, int64_t rows, int64_t c, float eps,
+                           const float *gamma);
+    /* out [2][c]: sums over the rows of dy (x - mean) / deviation, of dy */
+    void (*layernorm_columns)(const float *x, const float *dy, int64_t rows, int64_t c, float eps, float *out);
+    void (*l2norm_grad)(const float *x, const float *dy, float *dx, int64_t rows, int64_t c, float eps);
+    /* one window of up to `taps` pixels x[at[i]] of n channels: dx[at[i]] += dy where x is the first largest */
+    void (*maxpool_grad)(const float *x, const float *dy, float *dx, const int64_t *at, int taps, int64_t n);
+    void (*channel_max_grad)(const float *x, const float *dy, float *dx, int64_t rows, int64_t c);
+    /* ds = (ch sp + 1) dy / t; dsp = sum over c of s ch dy / t */
+    void (*gated_mean_grad)(const float *s, const float *ch, const float *sp, const float *dy, float *ds, float *dsp,
+                            int64_t rows, int64_t c, float scale);
+    /* out[j] = scale dy[j] sum over t of s[t c + j] sp[t], j < n */
+    void (*gated_channels)(const float *s, const float *sp, const float *dy, float *out, int64_t t, int64_t c,
+                           int64_t n, float scale);
+    /* one vector of channels c0 .. : rows y0 .. y1 - 1 of dy of one image, added to dw [kh kw][vl] */
+    void (*dwconv_weight)(const mf_dwconv *p, const float *x, const float *dy, float *dw, int64_t c0, int64_t y0,
+                          int64_t y1);
+    void (*linear_grad)(const mf_attention_head *p, const float *q, const float *k, const float *v, const float *dout,
+                        float *dq, float *dk, float *dv, float *scratch);
+    void (*softmax_grad)(const mf_attention_head *p, const float *q, const float *k, const float *v, const float *dout,
+                         float *dq, float *dk, float *dv, float *scratch);
 
     /* the scan of a gallery (op_scan.c). rows begin .. end - 1 by up to 4 queries -> score [rows][n] */
     void (*scan_dot)(const mf_scan *s, int64_t begin, int64_t end, float *score);
@@ -134,6 +192,7 @@ struct mf_cpu_kernel {
     size_t slot_bytes;   /* a multiple of MF_ALIGN */
     int64_t chunk[3];    /* rows or elements of a chunk, by operation */
     mf_gemm gemm;        /* MATMUL, CONV2D: shapes and blocks */
+    mf_gemm_ta ta;       /* gradients of weights */
     int64_t batch;       /* MATMUL with ta */
     int direct;          /* CONV2D: a variant */
 };
@@ -204,11 +263,36 @@ uint64_t mf_panel_key(const struct mf_cpu_isa *isa, uint64_t layout, mf_dtype t)
 /* Chooses blocks, slots and scratch for a batch of products g->m x g->n x g->k; `gather` bytes are those of im2col. */
 void mf_gemm_plan(mf_cpu_kernel *k, int64_t batch, int gathers);
 size_t mf_gemm_scratch(const struct mf_cpu_isa *isa, const mf_gemm *g, int gathers);
+/* 1 if C may be the residual: where C holds the sums between blocks of k, nothing but they may be in it. */
+int mf_gemm_in_place(const mf_cpu_kernel *k);
 /* g[i] for i < batch differ by these strides. */
 void mf_gemm_run(const mf_cpu_kernel *k, const mf_gemm *g, int64_t batch, int64_t stride_a, int64_t stride_c,
                  void *slots_scratch);
+/* The bytes that gemm_ta needs. */
+size_t mf_gemm_ta_scratch(const struct mf_cpu_isa *isa, const mf_gemm_ta *g);
+/* Chooses blocks, chunks (chunk[0] rows, chunk[1] columns of C), slots and their scratch. */
+void mf_gemm_ta_plan(mf_cpu_kernel *k, mf_gemm_ta *g);
+void mf_gemm_ta_run(const mf_cpu_kernel *k, const mf_gemm_ta *g, void *slots_scratch);
 /* Weight operands that the products take. */
 int mf_gemm_takes(const mf_operand *w);
+
+/* ---- sums over rows (columns.c) ----
+ * Rows in blocks of a fixed size, columns in pieces: each writes its part of the scratch, and the parts are added up
+ * in double in their order, whatever the threads. */
+typedef struct mf_columns {
+    int64_t rows, c;      /* of the operands */
+    int64_t block, piece; /* rows, columns of a chunk */
+    int64_t blocks, pieces;
+    int outputs; /* vectors [c] that a chunk makes */
+} mf_columns;
+/* part: outputs x [c], of which the chunk writes columns c0 .. c0 + n - 1 */
+typedef void (*mf_columns_fn)(const void *arg, int64_t row0, int64_t rows, int64_t c0, int64_t n, float *part);
+/* whole: a chunk takes all columns */
+mf_columns mf_columns_plan(const mf_cpu *cpu, int64_t rows, int64_t c, int outputs, int whole);
+size_t mf_columns_scratch(const mf_columns *p); /* bytes, common to all threads */
+/* `slots` threads; out: outputs x [c], each sum multiplied by scale */
+void mf_columns_run(const mf_cpu *cpu, int slots, const mf_columns *p, mf_columns_fn fn, const void *arg, float *out,
+                    double scale, void *scratch);
 
 /* ---- 16-bit numbers ---- */
 static inline float mf_f16_to_f32(uint16_t h) {
@@ -240,6 +324,11 @@ static inline float mf_to_f32(const void *p, int64_t i, mf_dtype t) {
 
 extern const mf_cpu_ops mf_cpu_matmul, mf_cpu_conv2d, mf_cpu_dwconv2d, mf_cpu_layernorm, mf_cpu_groupnorm,
     mf_cpu_batchnorm, mf_cpu_act, mf_cpu_binary, mf_cpu_pyramid_pool, mf_cpu_maxpool, mf_cpu_concat, mf_cpu_slice,
-    mf_cpu_attention, mf_cpu_channel_max, mf_cpu_gated_mean, mf_cpu_l2norm;
+    mf_cpu_attention, mf_cpu_channel_max, mf_cpu_gated_mean, mf_cpu_l2norm, mf_cpu_transpose, mf_cpu_column_sum,
+    mf_cpu_row_dot, mf_cpu_row_scale, mf_cpu_act_grad, mf_cpu_layernorm_grad, mf_cpu_layernorm_grad_affine,
+    mf_cpu_groupnorm_grad, mf_cpu_groupnorm_grad_affine, mf_cpu_batch_stats, mf_cpu_batchnorm_grad_affine,
+    mf_cpu_batchnorm_grad, mf_cpu_conv2d_grad_input, mf_cpu_conv2d_grad_weight, mf_cpu_dwconv2d_grad_weight,
+    mf_cpu_pyramid_pool_grad, mf_cpu_maxpool_grad, mf_cpu_pad, mf_cpu_attention_grad, mf_cpu_channel_max_grad,
+    mf_cpu_gated_mean_grad, mf_cpu_l2norm_grad, mf_cpu_dropout, mf_cpu_lerp, mf_cpu_infonce, mf_cpu_infonce_grad;
 
 #endif

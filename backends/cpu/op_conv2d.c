@@ -131,6 +131,7 @@ static mf_status prepare(mf_cpu_kernel *k) {
         return 0;
     }
     mf_gemm_plan(k, 1, k->direct == VIA_ROWS);
+    k->info.residual_in_place = mf_gemm_in_place(k);
     size_t bytes = mf_panel_bytes(k->cpu->isa, g->n, g->k, g->btype);
     if (w->constant) {
         mf_panel_source s = source(k, NULL);

@@ -1,5 +1,10 @@
-/* DWCONV2D: strips of rows of one image, all channels, so that the normalisation over channels stays in the strip. */
+/* DWCONV2D: strips of rows of one image, all channels, so that the normalisation over channels stays in the strip.
+ * DWCONV2D_GRAD_INPUT is the same with the taps in reverse order, dy in the place of x. */
 #include "backends/cpu/kernel.h"
+
+static int is_grad(const mf_op *op) {
+    return op->kind == MF_OP_DWCONV2D_GRAD_INPUT;
+}
 
 static int supports(const mf_cpu *cpu, const mf_op *op) {
     (void)cpu;
@@ -14,7 +19,7 @@ static mf_status prepare(mf_cpu_kernel *k) {
     size_t bytes = (size_t)(mf_round_up(x->dim[3], vl) * taps) * sizeof(float);
     if (w->constant) {
         k->info.pack_bytes[MF_IN_W] = bytes;
-        k->info.pack_key[MF_IN_W] = mf_panel_key(k->cpu->isa, 4, MF_F32);
+        k->info.pack_key[MF_IN_W] = mf_panel_key(k->cpu->isa, is_grad(&k->op) ? 5 : 4, MF_F32);
     } else {
         k->shared_bytes = bytes;
     }
@@ -25,16 +30,17 @@ static mf_status prepare(mf_cpu_kernel *k) {
     return 0;
 }
 
-/* [c][taps] -> [ceil(c / vl)][taps][vl] */
+/* [c][taps] -> [ceil(c / vl)][taps][vl], for the gradient with the taps in reverse order */
 static mf_status pack(const mf_cpu_kernel *k, int input, const void *plain, void *packed) {
     const mf_operand *w = &k->op.input[MF_IN_W];
     int64_t vl = k->cpu->isa->vl, c = w->dim[0], taps = w->dim[2] * w->dim[3];
     float *to = packed;
+    int grad = is_grad(&k->op);
     (void)input;
     for (int64_t b = 0; b < c; b += vl)
         for (int64_t t = 0; t < taps; t++)
             for (int64_t j = b; j < b + vl; j++)
-                *to++ = j < c ? mf_to_f32(plain, j * taps + t, w->dtype) : 0;
+                *to++ = j < c ? mf_to_f32(plain, j * taps + (grad ? taps - 1 - t : t), w->dtype) : 0;
     return 0;
 }
 

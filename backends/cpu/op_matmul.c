@@ -1,7 +1,8 @@
 /* MATMUL: out = residual + scale act(a b + bias).
  *
  * A constant b is packed once, in the type it is stored in; another is packed into scratch by every run, panel by panel
- * on all threads, before the product.  A transposed a is turned block by block in the scratch of the thread. */
+ * on all threads, before the product.  A transposed a is turned block by block in the scratch of the thread, but where
+ * it is one matrix and b is no weight, as in the gradient of one: that is gemm_ta.c's. */
 #include "backends/cpu/kernel.h"
 
 static int supports(const mf_cpu *cpu, const mf_op *op) {
@@ -20,10 +21,30 @@ static mf_panel_source source(const mf_cpu_kernel *k, const void *b) {
     return (mf_panel_source){b, g->btype, g->n, 1, g->k, tb ? g->k : 1, 0, tb ? 1 : g->n};
 }
 
+static int is_gradient(const mf_op *op) {
+    return op->attrs.ta && !op->attrs.tb && op->input[MF_IN_X].ndim == 2 && !op->input[MF_IN_W].constant &&
+           op->attrs.act == MF_ACT_NONE && !mf_operand_present(&op->input[MF_IN_BIAS]) &&
+           !mf_operand_present(&op->input[MF_IN_SCALE]);
+}
+
+static void prepare_gradient(mf_cpu_kernel *k) {
+    mf_gemm_ta *g = &k->ta;
+    g->k = k->op.input[MF_IN_X].dim[0];
+    g->m = g->lda = k->op.input[MF_IN_X].dim[1];
+    g->n = g->ldb = g->ldc = k->op.input[MF_IN_W].dim[1];
+    k->direct = 1;
+    k->info.residual_in_place = 1;
+    mf_gemm_ta_plan(k, g);
+}
+
 static mf_status prepare(mf_cpu_kernel *k) {
     const mf_op *op = &k->op;
     const mf_operand *a = &op->input[MF_IN_X], *w = &op->input[MF_IN_W];
     mf_gemm *g = &k->gemm;
+    if (is_gradient(op)) {
+        prepare_gradient(k);
+        return 0;
+    }
     k->batch = 1;
     g->m = rows_of(op);
     g->n = mf_operand_last(&op->output);
@@ -38,6 +59,7 @@ static mf_status prepare(mf_cpu_kernel *k) {
     g->btype = w->dtype;
     g->act = op->attrs.act;
     mf_gemm_plan(k, k->batch, op->attrs.ta);
+    k->info.residual_in_place = mf_gemm_in_place(k);
     size_t bytes = mf_panel_bytes(k->cpu->isa, g->n, g->k, g->btype);
     if (w->constant) {
         mf_panel_source s = source(k, NULL);
@@ -71,6 +93,15 @@ static void gather(const mf_gemm *g, int64_t row0, int64_t rows, float *to) {
 }
 
 static mf_status run(const mf_cpu_kernel *k, const void *const *in, void *out, void *scratch) {
+    if (k->direct) {
+        mf_gemm_ta ta = k->ta;
+        ta.a = in[MF_IN_X];
+        ta.b = in[MF_IN_W];
+        ta.from = in[MF_IN_RESIDUAL];
+        ta.c = out;
+        mf_gemm_ta_run(k, &ta, mf_cpu_slot_scratch(k, scratch, 0));
+        return 0;
+    }
     mf_gemm g = k->gemm;
     g.a = in[MF_IN_X];
     g.b = in[MF_IN_W];

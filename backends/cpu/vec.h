@@ -131,6 +131,22 @@ MF_INLINE float v_sum(vf v) {
 #endif
 }
 
+MF_INLINE vf v_sqrt(vf a) {
+#if defined(__AVX512F__)
+    return (vf)_mm512_sqrt_ps((__m512)a);
+#elif defined(__AVX2__)
+    return (vf)_mm256_sqrt_ps((__m256)a);
+#elif defined(__SSE2__)
+    return (vf)_mm_sqrt_ps((__m128)a);
+#elif defined(__ARM_NEON)
+    return (vf)vsqrtq_f32((float32x4_t)a);
+#else
+    for (int i = 0; i < VL; i++)
+        a[i] = sqrtf(a[i]);
+    return a;
+#endif
+}
+
 MF_INLINE float v_reduce_max(vf v) {
 #if defined(__AVX512F__)
     return _mm512_reduce_max_ps((__m512)v);
@@ -229,7 +245,8 @@ static const float v_gelu_q[4][32] __attribute__((aligned(64), unused)) = {
      -1.95699795e-06f, -8.27326119e-07f},
 };
 
-MF_INLINE vf v_gelu(vf x) {
+/* Q(a), and a = |x| cut off where Q no longer matters. */
+MF_INLINE vf v_gelu_tail(vf x, vf *cut) {
     /* pieces centred on n w, w = 5.5 / 31.5; n in the low bits of t */
     const vf magic = v_set(12582912.0f);
     vf a = (vf)_mm512_range_ps((__m512)x, (__m512)v_set(5.49f), 2 | 2 << 2); /* the smaller absolute value, sign 0 */
@@ -239,10 +256,11 @@ MF_INLINE vf v_gelu(vf x) {
     MF_UNROLL
     for (int i = 0; i < 4; i++)
         p[i] = (vf)_mm512_permutex2var_ps(_mm512_load_ps(v_gelu_q[i]), (__m512i)t, _mm512_load_ps(v_gelu_q[i] + 16));
-    return v_max(x, (vf){0}) - a * (((p[3] * r + p[2]) * r + p[1]) * r + p[0]);
+    *cut = a;
+    return ((p[3] * r + p[2]) * r + p[1]) * r + p[0];
 }
 #else
-MF_INLINE vf v_gelu(vf x) {
+MF_INLINE vf v_gelu_tail(vf x, vf *cut) {
     static const float q[16] = {0.0034669661f,  -0.0281370953f, 0.102558896f,   -0.215001404f,
                                 0.267248183f,   -0.154958308f,  -0.0716283545f, 0.211644515f,
                                 -0.136374012f,  -0.0479902588f, 0.122202583f,   -0.0365550667f,
@@ -253,9 +271,22 @@ MF_INLINE vf v_gelu(vf x) {
     MF_UNROLL
     for (int i = 14; i >= 0; i--)
         p = p * t + q[i];
-    return v_max(x, (vf){0}) - a * p;
+    *cut = a;
+    return p;
 }
 #endif
+
+MF_INLINE vf v_gelu(vf x) {
+    vf a, q = v_gelu_tail(x, &a);
+    return v_max(x, (vf){0}) - a * q;
+}
+
+/* Its derivative: Phi(x) + x phi(x), with Phi(x) = 1 - Q(|x|) on the right and Q(|x|) on the left. */
+MF_INLINE vf v_gelu_grad(vf x) {
+    vf a, q = v_gelu_tail(x, &a);
+    vf phi = v_exp(x * x * -0.5f) * 0.39894228f;
+    return v_select(x > 0.0f, 1.0f - q, q) + x * phi;
+}
 
 MF_INLINE vf v_relu(vf x) {
     return v_max(x, (vf){0});
@@ -326,9 +357,14 @@ MF_INLINE unsigned v_mask(vi truth) {
 
 /* The kernels of one instruction set, declared with the types of the table that they stand in. */
 #define MF_KERNELS(X)                                                                                                  \
-    X(gemm) X(epilogue) X(dwconv) X(conv_plane) X(layernorm) X(l2norm) X(column_sums) X(affine) X(act) X(add) X(mul)   \
-    X(add_scalar) X(mul_scalar) X(sum_strided) X(max_into) X(channel_max) X(gated_mean) X(linear_keys)                 \
-    X(linear_queries) X(softmax_keys) X(softmax_queries) X(scan_dot) X(scan_widen) X(scan_panel) X(scan_pick)
+    X(gemm)                                                                                                            \
+    X(epilogue) X(dwconv) X(conv_plane) X(layernorm) X(l2norm) X(column_sums) X(affine) X(act) X(add) X(mul)           \
+        X(add_scalar) X(mul_scalar) X(sum_strided) X(max_into) X(channel_max) X(gated_mean) X(linear_keys)             \
+            X(linear_queries) X(softmax_keys) X(softmax_queries) X(gemm_ta) X(transpose) X(act_grad) X(lerp)           \
+                X(dropout) X(axpy) X(dot) X(update) X(softmax_row) X(column_dots) X(affine_grad) X(layernorm_grad)     \
+                    X(layernorm_columns) X(l2norm_grad) X(maxpool_grad) X(channel_max_grad) X(gated_mean_grad)         \
+                        X(gated_channels) X(dwconv_weight) X(linear_grad) X(softmax_grad) X(scan_dot) X(scan_widen)    \
+                            X(scan_panel) X(scan_pick)
 #define MF_DECLARE(name) __typeof__(*((struct mf_cpu_isa *)0)->name) MF_FN(name);
 MF_KERNELS(MF_DECLARE)
 

@@ -236,10 +236,18 @@ static mf_status scan(mf_stream *s, const mf_scan *what, void *scratch) {
     return mf_cpu_scan(&s->cpu, what, scratch);
 }
 
+static mf_status update(mf_stream *s, const mf_update *what) {
+    return mf_cpu_update(&s->cpu, what);
+}
+
+static mf_status sum_squares(mf_stream *s, const mf_update *what, double *sum) {
+    return mf_cpu_sum_squares(&s->cpu, what, sum);
+}
+
 static const mf_backend table = {
-    MF_BACKEND_ABI, sizeof(mf_backend), "onednn", device_open, device_close, device_text, stream_open, stream_close,
-    stream_begin,   stream_end,         supports, prepare,     pack,         run,         release,
-    scan_error,     scan_scratch,       scan,
+    MF_BACKEND_ABI, sizeof(mf_backend), "onednn",     device_open, device_close, device_text, stream_open,
+    stream_close,   stream_begin,       stream_end,   supports,    prepare,      pack,        run,
+    release,        scan_error,         scan_scratch, scan,        update,       sum_squares,
 };
 
 const mf_backend *mf_backend_onednn_table(void) {

@@ -160,6 +160,14 @@ static mf_status scan(mf_stream *s, const mf_scan *what, void *scratch) {
     return mf_cpu_scan(&s->cpu, what, scratch);
 }
 
+static mf_status update(mf_stream *s, const mf_update *what) {
+    return mf_cpu_update(&s->cpu, what);
+}
+
+static mf_status sum_squares(mf_stream *s, const mf_update *what, double *sum) {
+    return mf_cpu_sum_squares(&s->cpu, what, sum);
+}
+
 const mf_backend *mf_backend_openblas_table(void) {
     static const mf_backend table = {
         .abi = MF_BACKEND_ABI,
@@ -180,6 +188,8 @@ const mf_backend *mf_backend_openblas_table(void) {
         .scan_error = scan_error,
         .scan_scratch = scan_scratch,
         .scan = scan,
+        .update = update,
+        .sum_squares = sum_squares,
     };
     return &table;
 }

@@ -85,14 +85,15 @@ static mfrgn_status fuse(builder *b, int what) {
 
 /* The layer scale becomes the products' before the backward pass, whose rule for it stores neither the product nor the
  * scaled gradient. */
-static mfrgn_status append_backward(builder *b, int count, const mf_value *of, const mf_value *seed,
-                                    mf_value logit_scale, int onto) {
+static mfrgn_status append_backward(builder *b, mf_value of, mf_value seed, mf_value logit_scale, int onto) {
     mfrgn_trainer *t = b->trainer;
     const mf_parameters *table = &t->model->parameters;
     mf_recompute recompute =
         mf_train_option(&t->options, MFRGN_TRAIN_RECOMPUTE)->number ? MF_RECOMPUTE_ALL : MF_RECOMPUTE_CHEAP;
     size_t wanted_count = 0;
+    b->g->output = of; /* nothing reads it yet */
     MF_TRY(fuse(b, MF_FUSE_SCALE | MF_FUSE_RESIDUAL));
+    b->g->output = -1;
     mf_wanted *wanted = mf_calloc(t->context, b->parameters + 1, sizeof(*wanted));
     if (!wanted)
         return mf_fail_memory(t->context, b->parameters * sizeof(*wanted), "a list of gradients");
@@ -101,7 +102,7 @@ static mfrgn_status append_backward(builder *b, int count, const mf_value *of, c
             wanted[wanted_count++] = (mf_wanted){b->variable[i], (int)(b->parameters + i), onto};
     if (logit_scale >= 0)
         wanted[wanted_count++] = (mf_wanted){logit_scale, (int)b->parameters + b->g->tensor[logit_scale].slot, onto};
-    mfrgn_status status = mf_graph_backward(b->g, count, of, seed, wanted_count, wanted, recompute);
+    mfrgn_status status = mf_graph_backward(b->g, 1, &of, &seed, wanted_count, wanted, recompute);
     mf_free(t->context, wanted);
     MF_TRY(status);
     return fuse(b, MF_FUSE_ALL);
@@ -177,7 +178,7 @@ static mfrgn_status build_whole(builder *b, mf_train_plan *plan) {
     mf_value loss = build_loss(b, descriptor, &logit_scale), seed = one_value(b, MF_SLOT_SEED);
     for (int view = 0; view < 2; view++)
         mf_graph_bind(b->g, descriptor[view], extra(b, MF_SLOT_DESCRIPTOR + view));
-    MF_TRY(append_backward(b, 1, &loss, &seed, logit_scale, 0));
+    MF_TRY(append_backward(b, loss, seed, logit_scale, 0));
     return make_program(b, &plan->flops, &plan->whole);
 }
 
@@ -194,7 +195,7 @@ static mfrgn_status build_embed(builder *b, mfrgn_view view, size_t n, double *f
 
 static mfrgn_status build_backward(builder *b, mfrgn_view view, size_t n, double *flops, mf_program *program) {
     mf_value descriptor = build_view(b, view, n), seed = descriptors(b, MF_SLOT_DESCRIPTOR_GRADIENT + (int)view, n);
-    MF_TRY(append_backward(b, 1, &descriptor, &seed, -1, 1));
+    MF_TRY(append_backward(b, descriptor, seed, -1, 1));
     return make_program(b, flops, program);
 }
 

@@ -1,74 +1,10 @@
 /* The cases: every operation over shapes that are odd, small or the network's own, with every attribute and every
  * combination of optional inputs. */
-#include "ops.h"
+#include "case.h"
 
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-
-typedef struct maker {
-    ops_visit visit;
-    void *arg;
-} maker;
-
-/* ---- making a case ---- */
-
-static ops_case start(mf_op_kind kind, int inputs) {
-    ops_case c = {.op = {.kind = kind, .input_count = inputs}, .weight = MF_F32, .tolerance = 2e-6};
-    for (int i = 0; i < MF_MAX_INPUTS; i++) {
-        c.op.input[i].ndim = -1;
-        c.fill[i] = (ops_fill){0, 1, 0};
-    }
-    return c;
-}
-
-static mf_operand shape(int ndim, int64_t a, int64_t b, int64_t c, int64_t d) {
-    return (mf_operand){.ndim = ndim, .dim = {a, b, c, d}};
-}
-
-static mf_operand map(int64_t n, int64_t h, int64_t w, int64_t c) {
-    return shape(4, n, h, w, c);
-}
-
-static mf_operand tokens(int64_t n, int64_t t, int64_t c) {
-    return shape(3, n, t, c, 0);
-}
-
-static mf_operand matrix(int64_t rows, int64_t columns) {
-    return shape(2, rows, columns, 0, 0);
-}
-
-static void parameter(ops_case *c, int slot, mf_operand o, double offset, double scale) {
-    c->op.input[slot] = o;
-    c->params |= 1u << slot;
-    c->fill[slot] = (ops_fill){offset, scale, 0};
-}
-
-static void vector(ops_case *c, int slot, int64_t count, double offset) {
-    parameter(c, slot, shape(1, count, 0, 0, 0), offset, 0.3);
-}
-
-static void visit_as(const maker *m, const ops_case *c, int constant, const char *suffix) {
-    ops_case v = *c;
-    size_t length = strlen(v.name);
-    snprintf(v.name + length, sizeof(v.name) - length, "%s", suffix);
-    for (int i = 0; i < MF_MAX_INPUTS; i++)
-        v.op.input[i].constant = constant && c->params >> i & 1;
-    m->visit(m->arg, &v);
-}
-
-/* The text after "|" tells variants apart that share their values. */
-static __attribute__((format(printf, 3, 4))) void finish(const maker *m, ops_case *c, const char *format, ...) {
-    int length = snprintf(c->name, sizeof(c->name), "%s ", ops_kind_name(c->op.kind));
-    va_list args;
-    va_start(args, format);
-    vsnprintf(c->name + length, sizeof(c->name) - (size_t)length, format, args);
-    va_end(args);
-    visit_as(m, c, 1, "");
-    if (c->params)
-        visit_as(m, c, 0, "| variable");
-}
 
 static void finish_stored(const maker *m, ops_case *c) {
     c->weight = MF_F16;
@@ -142,29 +78,6 @@ static void all_matmul(const maker *m) {
     matmul_of_map(m, 3, 7, 63, 40, 160);
     matmul_of_map(m, 3, 15, 15, 128, 3);
     matmul_of_map(m, 1, 20, 83, 80, 320);
-}
-
-typedef struct window {
-    int kernel[2], stride[2], pad[2];
-} window;
-
-static int64_t steps(int64_t length, const window *w, int i) {
-    return (length + 2 * w->pad[i] - w->kernel[i]) / w->stride[i] + 1;
-}
-
-/* 0: the window does not fit in the map */
-static int slide(ops_case *c, mf_operand x, int64_t channels, const window *w) {
-    for (int i = 0; i < 2; i++) {
-        if (x.dim[1 + i] + 2 * w->pad[i] < w->kernel[i])
-            return 0;
-        c->op.attrs.kernel[i] = w->kernel[i];
-        c->op.attrs.stride[i] = w->stride[i];
-        c->op.attrs.pad[i] = w->pad[i];
-    }
-    c->op.input[0] = x;
-    c->op.output = map(x.dim[0], steps(x.dim[1], w, 0), steps(x.dim[2], w, 1), channels);
-    c->batched = 1;
-    return 1;
 }
 
 static void conv2d(const maker *m, mf_operand x, int64_t outputs, const window *w, int options, mf_act act) {
@@ -258,7 +171,7 @@ static void layernorm(const maker *m, mf_operand x, int options) {
     ops_case c = start(MF_OP_LAYERNORM, 3);
     const int64_t channels = mf_operand_last(&x);
     c.op.input[0] = c.op.output = x;
-    c.fill[0] = (ops_fill){1, 2, 0};
+    c.fill[0] = (ops_fill){1, 2, OPS_SIGNED};
     c.batched = 1;
     c.op.attrs.eps = options & 4 ? 1e-6 : 1e-5;
     if (options & 1)
@@ -295,7 +208,7 @@ static void all_groupnorm(const maker *m) {
             const int64_t *size = map_sizes[s];
             const int64_t group = size[1] * size[2] * form[f][0] / form[f][1];
             c.op.input[0] = c.op.output = map(size[0], size[1], size[2], form[f][0]);
-            c.fill[0] = (ops_fill){1, 2, 0};
+            c.fill[0] = (ops_fill){1, 2, OPS_SIGNED};
             c.op.attrs.groups = form[f][1];
             c.op.attrs.eps = group > 1 ? 1e-5 : 1e-2;
             c.batched = 1;
@@ -317,7 +230,7 @@ static void batchnorm(const maker *m, mf_operand x, mf_act act) {
     vector(&c, 2, channels, 0.5);
     vector(&c, 3, channels, 0.5);
     vector(&c, 4, channels, 0.1);
-    c.fill[4].positive = 1;
+    c.fill[4].values = OPS_POSITIVE;
     finish(m, &c, "%d of %d, %d dimensions, act %d", (int)mf_operand_rows(&x), (int)channels, x.ndim, (int)act);
 }
 
@@ -525,7 +438,7 @@ static void all_reductions(const maker *m) {
             c.op.input[1] = c.op.output = tokens(x.dim[0], 1, channels);
             c.op.input[2] = tokens(x.dim[0], mf_operand_rows(&x) / x.dim[0], 1);
             c.fill[0].offset = 0.5;
-            c.fill[1] = c.fill[2] = (ops_fill){0.1, 0.3, 1};
+            c.fill[1] = c.fill[2] = (ops_fill){0.1, 0.3, OPS_POSITIVE};
             c.batched = 7;
             finish(m, &c, "%d x %d of %d, %d dimensions", (int)x.dim[0], (int)(mf_operand_rows(&x) / x.dim[0]),
                    (int)channels, x.ndim);
@@ -547,4 +460,5 @@ void ops_each_case(ops_visit visit, void *arg) {
     all_copies(&m);
     all_attention(&m);
     all_reductions(&m);
+    ops_each_gradient_case(&m);
 }

@@ -1,5 +1,6 @@
 /* Writes the cases for torch_check.py: FOLDER/cases.jsonl, a line an operation, and NNNNN.<what>.npy: its inputs
  * (in0 ..), what `ref` makes of them in f64 (f64) and in f32 (f32). */
+#include "graph/graph.h"
 #include "ops.h"
 
 #include <errno.h>
@@ -39,8 +40,8 @@ static void write_pair(FILE *f, const char *name, const int pair[2]) {
 static void write_line(dump *d, const ops_case *c) {
     const mf_attrs *a = &c->op.attrs;
     FILE *f = d->index;
-    fprintf(f, "{\"id\": \"%05d\", \"kind\": \"%s\", \"name\": \"%s\", \"inputs\": [", d->count,
-            ops_kind_name(c->op.kind), c->name);
+    fprintf(f, "{\"id\": \"%05d\", \"kind\": \"%s\", \"name\": \"%s\", \"inputs\": [", d->count, mf_op_name(c->op.kind),
+            c->name);
     for (int i = 0; i < c->op.input_count; i++)
         fprintf(f, "%s%d", i ? ", " : "", mf_operand_present(&c->op.input[i]));
     fprintf(f, "], \"act\": %d, \"ta\": %d, \"tb\": %d, \"norm\": %d, \"eps\": %.17g, \"groups\": %d, \"heads\": %d",

@@ -1,25 +1,18 @@
-/* ops [--verbose|--short] [backend ..]      compares backends (default: all that load) with `ref` in f64
+/* ops [--verbose|--short] [backend ..]      compares backends (default: all that load) with `ref` in f64; cpu:avx2,
+ *                                   cpu:portable .. are the common kernels of one instruction set
  * ops --dump FOLDER                 writes the cases, and what `ref` makes of them, for torch_check.py
  * ops --bench [threads] [backend]   measures
  *
  * Of each case: the error against `ref` in f64; two runs give the same bits (with other rubbish in the scratch); one
  * and two threads agree; equal images of a batch give equal bits; nothing is written beside output and scratch. Exit
  * status: 0; 1: a case failed, or a backend that was named does not load. */
+#include "graph/graph.h"
 #include "ops.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-const char *ops_kind_name(mf_op_kind kind) {
-    static const char *const name[MF_OP_COUNT] = {
-        "none",      "matmul",      "conv2d",     "dwconv2d",     "layernorm", "groupnorm", "batchnorm",
-        "act",       "add",         "mul",        "pyramid_pool", "maxpool",   "concat",    "slice",
-        "attention", "channel_max", "gated_mean", "l2norm",       "reshape",
-    };
-    return (unsigned)kind < MF_OP_COUNT ? name[kind] : "unknown";
-}
 
 static uint64_t random_bits(uint64_t *state) { /* SplitMix64 */
     uint64_t z = *state += 0x9E3779B97F4A7C15u;
@@ -47,8 +40,13 @@ void ops_make_inputs(const ops_case *c, double *inputs[MF_MAX_INPUTS]) {
         if (!inputs[i])
             exit(2);
         for (int64_t j = 0; j < count; j++) {
+            if (ops_is_key(&c->op, i)) {
+                inputs[i][j] = (double)(random_bits(&state) >> 11) - 0x1p52;
+                continue;
+            }
             double z = normal(&state);
-            z = f->offset + f->scale * (f->positive ? fabs(z) : z);
+            z = f->offset + f->scale * (f->values == OPS_POSITIVE ? fabs(z) : z);
+            z = f->values == OPS_WHOLE ? nearbyint(z) : z;
             inputs[i][j] = ops_round(z, i == MF_IN_W && c->weight != MF_F32 ? c->weight : MF_F32);
         }
     }
@@ -90,7 +88,7 @@ typedef struct tally {
 typedef struct suite {
     ops_backend ref, backend;
     mf_dtype compute, last; /* the type in hand; the last that the backend has */
-    int verbose, stride; /* every `stride`th case is run */
+    int verbose, stride;    /* every `stride`th case is run */
     size_t seen;
     tally tallies[2][MF_OP_COUNT]; /* MF_F32, MF_F64 */
 } suite;
@@ -244,15 +242,15 @@ static int summarise(const suite *s, mf_dtype type) {
     const char *name = s->backend.loaded->name, *text = type_name(type);
     for (int k = 0; k < MF_OP_COUNT; k++) {
         const tally *t = &s->tallies[type][k];
-        const char *kind = ops_kind_name((mf_op_kind)k);
+        const char *kind = mf_op_name((mf_op_kind)k);
         all.cases += t->cases;
         all.skipped += t->skipped;
         all.failures += t->failures;
         if (t->cases > t->skipped)
-            printf("%-8s %s %-13s %4d cases, worst relative error %.2e, maximum %.2e\n", name, text, kind,
+            printf("%-8s %s %-21s %4d cases, worst relative error %.2e, maximum %.2e\n", name, text, kind,
                    t->cases - t->skipped, t->worst.l2, t->worst.maximum);
         if (t->skipped)
-            printf("%-8s %s %-13s %4d cases skipped: not supported\n", name, text, kind, t->skipped);
+            printf("%-8s %s %-21s %4d cases skipped: not supported\n", name, text, kind, t->skipped);
     }
     printf("%s %s: %d cases, %d skipped, %d failures\n", name, text, all.cases, all.skipped, all.failures);
     return all.failures;
@@ -281,6 +279,8 @@ static int check_backend(const ops_backend *ref, const ops_backend *backend, int
 static int open_backend(mfrgn_context *context, const char *name, ops_backend *backend) {
     char *passed_over = NULL;
     backend->context = context;
+    if (ops_open_isa(context, name, backend))
+        return 1;
     if (mf_backend_open(context, name, &backend->loaded, &passed_over))
         return 0;
     mf_free(context, passed_over);

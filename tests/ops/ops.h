@@ -5,10 +5,13 @@
 #include "backends/backend.h"
 #include "backends/registry.h"
 
-/* How the values of an input are made: offset + scale z, z normal; positive: |z| in place of z. */
+/* How the values of an input are made: offset + scale z, z normal; or |z| in place of z; or the whole number next to
+ * it, so that equal values come up.  A key of MF_I64 is any number. */
+typedef enum ops_values { OPS_SIGNED = 0, OPS_POSITIVE = 1, OPS_WHOLE = 2 } ops_values;
+
 typedef struct ops_fill {
     double offset, scale;
-    int positive;
+    ops_values values;
 } ops_fill;
 
 typedef struct ops_case {
@@ -23,7 +26,6 @@ typedef struct ops_case {
 
 typedef void (*ops_visit)(void *arg, const ops_case *c);
 void ops_each_case(ops_visit visit, void *arg); /* cases.c */
-const char *ops_kind_name(mf_op_kind kind);
 
 typedef struct ops_backend {
     mfrgn_context *context;
@@ -31,6 +33,9 @@ typedef struct ops_backend {
 } ops_backend;
 
 typedef enum ops_result { OPS_DONE, OPS_SKIPPED, OPS_FAILED } ops_result;
+
+/* isa.c: the common CPU kernels of one instruction set, "cpu:avx2".  0: another name, or the machine lacks it */
+int ops_open_isa(mfrgn_context *context, const char *name, ops_backend *backend);
 
 /* run.c: runs `op` in `compute`, twice, and checks that both runs give the same bits and that nothing is written beside
  * the output and the scratch.  Values go in and out as double.  `weight`: see ops_case.  On failure `why` has the
@@ -48,6 +53,7 @@ typedef struct ops_job {
 ops_result ops_run(const ops_backend *backend, ops_job *job);
 
 double ops_round(double value, mf_dtype type); /* the nearest value of a type */
+int ops_is_key(const mf_op *op, int input);    /* of MF_I64, whatever the compute type */
 
 /* The inputs of a case, each its own malloc; the same for the same case. */
 void ops_make_inputs(const ops_case *c, double *inputs[MF_MAX_INPUTS]);

@@ -45,6 +45,8 @@ static void store(const double *from, int64_t count, mf_dtype type, void *to) {
             ((double *)to)[i] = from[i];
         else if (type == MF_F32)
             ((float *)to)[i] = (float)from[i];
+        else if (type == MF_I64)
+            ((int64_t *)to)[i] = (int64_t)from[i];
         else
             ((uint16_t *)to)[i] = bits16(from[i], type);
 }
@@ -52,6 +54,10 @@ static void store(const double *from, int64_t count, mf_dtype type, void *to) {
 static void load(const void *from, int64_t count, mf_dtype type, double *to) {
     for (int64_t i = 0; i < count; i++)
         to[i] = type == MF_F64 ? ((const double *)from)[i] : (double)((const float *)from)[i];
+}
+
+int ops_is_key(const mf_op *op, int input) {
+    return op->kind == MF_OP_DROPOUT && input == 1;
 }
 
 /* ---- buffers ---- */
@@ -110,9 +116,14 @@ static ops_result failed(state *s, const char *what) {
 static void set_types(ops_job *job) {
     job->op.output.dtype = job->compute;
     for (int i = 0; i < MF_MAX_INPUTS; i++)
-        job->op.input[i].dtype = job->compute;
+        job->op.input[i].dtype = ops_is_key(&job->op, i) ? MF_I64 : job->compute;
     if (job->weight == MF_F16 || job->weight == MF_BF16)
         job->op.input[MF_IN_W].dtype = job->weight;
+}
+
+/* The type of an input that is not packed. */
+static mf_dtype plain_type(const ops_job *job, int i) {
+    return ops_is_key(&job->op, i) ? MF_I64 : job->compute;
 }
 
 /* Packs input i from a copy that is gone afterwards. */
@@ -145,8 +156,8 @@ static ops_result make_inputs(state *s) {
                 return r;
             continue;
         }
-        s->plain[i] = get((size_t)mf_operand_count(o) * mf_dtype_size(s->job->compute));
-        store(s->job->inputs[i], mf_operand_count(o), s->job->compute, s->plain[i]);
+        s->plain[i] = get((size_t)mf_operand_count(o) * mf_dtype_size(plain_type(s->job, i)));
+        store(s->job->inputs[i], mf_operand_count(o), plain_type(s->job, i), s->plain[i]);
         s->input[i] = s->plain[i];
     }
     return OPS_DONE;
@@ -159,9 +170,9 @@ static int inputs_intact(state *s) {
             return 0;
         if (!s->plain[i])
             continue;
-        const size_t bytes = (size_t)count * mf_dtype_size(s->job->compute);
+        const size_t bytes = (size_t)count * mf_dtype_size(plain_type(s->job, i));
         void *again = get(bytes);
-        store(s->job->inputs[i], count, s->job->compute, again);
+        store(s->job->inputs[i], count, plain_type(s->job, i), again);
         int same = !memcmp(again, s->plain[i], bytes);
         free(again);
         if (!same)
@@ -211,10 +222,26 @@ static void time_runs(state *s, char *out) {
 /* The input whose memory the output may be, or -1 (mf_kernel_info.residual_in_place). */
 static int shared_input(const state *s) {
     const mf_op *op = &s->job->op;
-    int product = op->kind == MF_OP_MATMUL || op->kind == MF_OP_CONV2D;
-    int elementwise =
-        op->kind == MF_OP_ACT || op->kind == MF_OP_ADD || op->kind == MF_OP_MUL || op->kind == MF_OP_BATCHNORM;
-    int i = elementwise ? 0 : product && s->info.residual_in_place ? MF_IN_RESIDUAL : -1;
+    int i = -1;
+    switch (op->kind) {
+    case MF_OP_ACT:
+    case MF_OP_ADD:
+    case MF_OP_MUL:
+    case MF_OP_BATCHNORM:
+    case MF_OP_DROPOUT:
+    case MF_OP_LERP:
+        i = 0;
+        break;
+    case MF_OP_ACT_GRAD:
+        i = 1;
+        break;
+    case MF_OP_MATMUL:
+    case MF_OP_CONV2D:
+        i = s->info.residual_in_place ? MF_IN_RESIDUAL : -1;
+        break;
+    default:
+        break;
+    }
     return i >= 0 && i < op->input_count && s->plain[i] ? i : -1;
 }
 

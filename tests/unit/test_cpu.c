@@ -830,6 +830,108 @@ START_TEST(test_place_in_batch) {
 }
 END_TEST
 
+/* ---- the optimiser ---- */
+enum { TENSORS = 5 };
+
+typedef struct tensors {
+    float *p[TENSORS], *m[TENSORS], *v[TENSORS], *g[TENSORS], *average[TENSORS];
+    mf_update_item item[TENSORS];
+} tensors;
+
+static float *row_of(int64_t n, int positive) {
+    float *x = malloc((size_t)n * sizeof(float) + 1);
+    for (int64_t i = 0; i < n; i++)
+        x[i] = (float)(positive ? fabs(noise()) * 0.01 : noise());
+    return x;
+}
+
+static void make_tensors(tensors *t) {
+    static const int64_t counts[TENSORS] = {1, 40000, 17, 0, 70003};
+    for (int i = 0; i < TENSORS; i++) {
+        t->p[i] = row_of(counts[i], 0);
+        t->m[i] = row_of(counts[i], 0);
+        t->v[i] = row_of(counts[i], 1);
+        t->g[i] = row_of(counts[i], 0);
+        t->average[i] = i % 2 ? row_of(counts[i], 0) : NULL;
+        t->item[i] =
+            (mf_update_item){t->p[i], t->m[i], t->v[i], t->g[i], t->average[i], counts[i], 1e-3 * (i + 1), 0.05};
+    }
+}
+
+static void free_tensors(tensors *t) {
+    for (int i = 0; i < TENSORS; i++) {
+        free(t->p[i]);
+        free(t->m[i]);
+        free(t->v[i]);
+        free(t->g[i]);
+        free(t->average[i]);
+    }
+}
+
+/* size: of the terms that may cancel */
+static int near(double got, double want, double size) {
+    return fabs(got - want) <= 1e-6 * (fabs(want) + size);
+}
+
+static void check_step(const mf_update *u, const tensors *now, const tensors *before) {
+    for (int t = 0; t < TENSORS; t++)
+        for (int64_t i = 0; i < now->item[t].count; i++) {
+            double g = u->gradient_scale * (double)before->g[t][i];
+            if (u->clip_value > 0)
+                g = g > u->clip_value ? u->clip_value : g < -u->clip_value ? -u->clip_value : g;
+            double m = u->beta1 * (double)before->m[t][i] + (1 - u->beta1) * g;
+            double v = u->beta2 * (double)before->v[t][i] + (1 - u->beta2) * g * g;
+            double p = (double)before->p[t][i] * (1 - now->item[t].rate * now->item[t].decay);
+            p -= now->item[t].rate * (m / u->correction1) / (sqrt(v / u->correction2) + u->eps);
+            ck_assert(near((double)now->m[t][i], m, 1));
+            ck_assert(near((double)now->v[t][i], v, 1e-6));
+            ck_assert(near((double)now->p[t][i], p, 1));
+            if (now->average[t])
+                ck_assert(near((double)now->average[t][i],
+                               u->average_decay * (double)before->average[t][i] + (1 - u->average_decay) * p, 1));
+        }
+}
+
+START_TEST(test_update) {
+    for (int i = 0; i < ISAS; i++) {
+        mf_cpu cpu;
+        float *bits = NULL;
+        double first_sum = 0;
+        for (int threads = 1; threads <= 3; threads++) {
+            mf_cpu_init(&cpu, &host, threads, NULL, NULL);
+            if (!mf_cpu_use(&cpu, isa_names[i]))
+                break;
+            tensors now, before;
+            seed = 5;
+            make_tensors(&now);
+            seed = 5;
+            make_tensors(&before);
+            mf_update u = {sizeof(u),     now.item,          TENSORS, 0.9, 0.999, 1e-8,
+                           1 - 0.9 * 0.9, 1 - 0.999 * 0.999, 0.5,     0.3, 0.99};
+            double sum = 0, want = 0;
+            ck_assert_int_eq(mf_cpu_sum_squares(&cpu, &u, &sum), 0);
+            for (int t = 0; t < TENSORS; t++)
+                for (int64_t k = 0; k < now.item[t].count; k++)
+                    want += (double)now.g[t][k] * (double)now.g[t][k];
+            ck_assert(fabs(sum - want) <= 1e-6 * want);
+            ck_assert_int_eq(mf_cpu_update(&cpu, &u), 0);
+            check_step(&u, &now, &before);
+            if (threads == 1) {
+                bits = now.p[4];
+                now.p[4] = NULL;
+                first_sum = sum;
+            } else {
+                ck_assert(!memcmp(bits, now.p[4], (size_t)now.item[4].count * sizeof(float)));
+                ck_assert(!memcmp(&sum, &first_sum, sizeof(sum)));
+            }
+            free_tensors(&now);
+            free_tensors(&before);
+        }
+        free(bits);
+    }
+}
+END_TEST
+
 START_TEST(test_refusals) {
     mf_cpu cpu;
     mf_cpu_init(&cpu, &host, 1, NULL, NULL);
@@ -864,6 +966,7 @@ int main(void) {
     tcase_add_test(c, test_attention);
     tcase_add_test(c, test_copies);
     tcase_add_test(c, test_place_in_batch);
+    tcase_add_test(c, test_update);
     tcase_add_test(c, test_refusals);
     suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);

@@ -1,0 +1,157 @@
+/* Element by element and row by row, for training: ACT_GRAD, LERP, DROPOUT, TRANSPOSE, inner products, softmax. */
+#include "backends/cpu/vec.h"
+
+/* ---- transposition, in squares of 4 ---- */
+typedef float v4 __attribute__((vector_size(16), aligned(4), may_alias));
+
+MF_INLINE void transpose4(const float *x, int64_t ldx, float *y, int64_t ldy) {
+    v4 a = *(const v4 *)x, b = *(const v4 *)(x + ldx), c = *(const v4 *)(x + 2 * ldx), d = *(const v4 *)(x + 3 * ldx);
+    v4 ab0 = __builtin_shufflevector(a, b, 0, 4, 1, 5), ab1 = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+    v4 cd0 = __builtin_shufflevector(c, d, 0, 4, 1, 5), cd1 = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+    *(v4 *)y = __builtin_shufflevector(ab0, cd0, 0, 1, 4, 5);
+    *(v4 *)(y + ldy) = __builtin_shufflevector(ab0, cd0, 2, 3, 6, 7);
+    *(v4 *)(y + 2 * ldy) = __builtin_shufflevector(ab1, cd1, 0, 1, 4, 5);
+    *(v4 *)(y + 3 * ldy) = __builtin_shufflevector(ab1, cd1, 2, 3, 6, 7);
+}
+
+/* In blocks of 64 x 16, so that what is written meanwhile stays in L1. */
+void MF_FN(transpose)(const float *x, int64_t ldx, float *y, int64_t ldy, int64_t rows, int64_t cols) {
+    int64_t r4 = rows / 4 * 4, c4 = cols / 4 * 4;
+    for (int64_t i0 = 0; i0 < r4; i0 += 64)
+        for (int64_t j0 = 0; j0 < c4; j0 += 16)
+            for (int64_t i = i0; i < mf_min64(i0 + 64, r4); i += 4)
+                for (int64_t j = j0; j < mf_min64(j0 + 16, c4); j += 4)
+                    transpose4(x + i * ldx + j, ldx, y + j * ldy + i, ldy);
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = i < r4 ? c4 : 0; j < cols; j++)
+            y[j * ldy + i] = x[i * ldx + j];
+}
+
+/* ---- element by element ---- */
+MF_INLINE vf act_grad(vf x, vf dy, const mf_act act) {
+    if (act == MF_ACT_GELU)
+        return dy * v_gelu_grad(x);
+    if (act == MF_ACT_RELU)
+        return v_select(x > 0.0f, dy, (vf){0});
+    if (act == MF_ACT_SIGMOID) {
+        vf s = v_sigmoid(x);
+        return dy * s * (1.0f - s);
+    }
+    return dy;
+}
+
+MF_INLINE void act_grad_loop(const float *x, const float *dy, float *dx, int64_t count, const mf_act act) {
+    int64_t i = 0;
+    for (; i + VL <= count; i += VL)
+        v_store(dx + i, act_grad(v_load(x + i), v_load(dy + i), act));
+    if (i < count) {
+        int n = (int)(count - i);
+        v_store_n(dx + i, act_grad(v_load_n(x + i, n), v_load_n(dy + i, n), act), n);
+    }
+}
+
+void MF_FN(act_grad)(const float *x, const float *dy, float *dx, int64_t count, mf_act act) {
+    if (act == MF_ACT_GELU)
+        act_grad_loop(x, dy, dx, count, MF_ACT_GELU);
+    else if (act == MF_ACT_RELU)
+        act_grad_loop(x, dy, dx, count, MF_ACT_RELU);
+    else if (act == MF_ACT_SIGMOID)
+        act_grad_loop(x, dy, dx, count, MF_ACT_SIGMOID);
+    else
+        act_grad_loop(x, dy, dx, count, MF_ACT_NONE);
+}
+
+void MF_FN(lerp)(const float *a, const float *b, float *y, int64_t count, float t) {
+    int64_t i = 0;
+    for (; i + VL <= count; i += VL) {
+        vf x = v_load(a + i);
+        v_store(y + i, x + t * (v_load(b + i) - x));
+    }
+    if (i < count) {
+        int n = (int)(count - i);
+        vf x = v_load_n(a + i, n);
+        v_store_n(y + i, x + t * (v_load_n(b + i, n) - x), n);
+    }
+}
+
+void MF_FN(axpy)(float *y, const float *x, int64_t count, float s) {
+    int64_t i = 0;
+    for (; i + VL <= count; i += VL)
+        v_store(y + i, v_load(y + i) + s * v_load(x + i));
+    if (i < count) {
+        int n = (int)(count - i);
+        v_store_n(y + i, v_load_n(y + i, n) + s * v_load_n(x + i, n), n);
+    }
+}
+
+/* mf_dropout_keep of VL elements in a row: all ones or zero. */
+typedef uint32_t vu __attribute__((vector_size(VL * 4)));
+
+MF_INLINE vi keep(vu element, uint64_t base, uint32_t threshold) {
+    vu x = element * 0x9e3779b9u + (uint32_t)base;
+    x = (x ^ x >> 16) * 0x7feb352du;
+    x = (x ^ x >> 15) + (uint32_t)(base >> 32);
+    x *= 0x846ca68bu;
+    x ^= x >> 16;
+    return (vi)(x >= threshold);
+}
+
+void MF_FN(dropout)(const float *x, float *y, int64_t count, uint32_t first, uint64_t base, uint32_t threshold,
+                    float scale) {
+    vu at;
+    for (int i = 0; i < VL; i++)
+        at[i] = first + (uint32_t)i;
+    int64_t i = 0;
+    for (; i + VL <= count; i += VL, at += VL)
+        v_store(y + i, v_select(keep(at, base, threshold), v_load(x + i) * scale, (vf){0}));
+    if (i < count) {
+        int n = (int)(count - i);
+        v_store_n(y + i, v_select(keep(at, base, threshold), v_load_n(x + i, n) * scale, (vf){0}), n);
+    }
+}
+
+/* ---- rows ---- */
+/* Blocks of 4096 products in f32, their sums in double. */
+double MF_FN(dot)(const float *a, const float *b, int64_t count) {
+    double sum = 0;
+    int64_t i = 0;
+    for (int64_t end; i + VL <= count; i = end) {
+        vf s[4] = {{0}, {0}, {0}, {0}};
+        end = mf_min64(i + 4096, count / VL * VL);
+        int64_t k = i;
+        for (; k + 4 * VL <= end; k += 4 * VL) {
+            MF_UNROLL
+            for (int q = 0; q < 4; q++)
+                s[q] += v_load(a + k + q * VL) * v_load(b + k + q * VL);
+        }
+        for (; k < end; k += VL)
+            s[0] += v_load(a + k) * v_load(b + k);
+        sum += (double)v_sum((s[0] + s[1]) + (s[2] + s[3]));
+    }
+    for (; i < count; i++)
+        sum += (double)a[i] * (double)b[i];
+    return sum;
+}
+
+double MF_FN(softmax_row)(const float *x, float *y, int64_t n, float scale) {
+    float top = x[0];
+    for (int64_t i = 1; i < n; i++)
+        top = x[i] > top ? x[i] : top;
+    double sum = 0;
+    for (int64_t i = 0; i < n; i += VL) {
+        int m = (int)mf_min64(VL, n - i);
+        vf e = v_exp((v_load_n(x + i, m) - top) * scale);
+        float t[VL];
+        v_store(t, e);
+        for (int k = 0; k < m; k++)
+            sum += (double)t[k];
+        if (y)
+            v_store_n(y + i, e, m);
+    }
+    if (y) {
+        float r = (float)(1 / sum);
+        for (int64_t i = 0; i < n; i++)
+            y[i] *= r;
+    }
+    return (double)top * (double)scale + log(sum);
+}

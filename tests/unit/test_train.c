@@ -1,0 +1,337 @@
+/* The trainer on `ref`: gradients of whole networks by differences, chunks, recomputation, state. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "session.h"
+#include "train/trainer.h"
+
+enum { PAIRS = 5, MOST_SETTINGS = 8 };
+
+typedef struct setting {
+    mfrgn_train_key key;
+    const char *value;
+} setting;
+
+static mfrgn_trainer *trainer_of(mfrgn_model *model, const char *precision, const setting *more) {
+    mfrgn_train_options *options;
+    mfrgn_trainer *trainer;
+    OK(mfrgn_train_options_create(context, &options));
+    OK(mfrgn_train_options_set(options, MFRGN_TRAIN_BACKEND, "ref"));
+    OK(mfrgn_train_options_set(options, MFRGN_TRAIN_PRECISION, precision));
+    OK(mfrgn_train_options_set(options, MFRGN_TRAIN_SEED, "7"));
+    for (; more && more->value; more++)
+        OK(mfrgn_train_options_set(options, more->key, more->value));
+    OK(mfrgn_trainer_create(model, options, &trainer));
+    mfrgn_train_options_free(options);
+    return trainer;
+}
+
+static float step(mfrgn_trainer *trainer, int n, uint64_t seed) {
+    static unsigned char pixels[2][PAIRS][MOST_PIXELS * 3];
+    mfrgn_image image[2][PAIRS];
+    float loss;
+    for (int view = 0; view < 2; view++) {
+        int width, height;
+        mfrgn_model_input_size(trainer->model, (mfrgn_view)view, &width, &height);
+        for (int i = 0; i < n; i++) {
+            fill_picture(view ? "img.sat" : "img.grd", seed + (uint64_t)i, width, height, pixels[view][i]);
+            image[view][i] = (mfrgn_image){sizeof(mfrgn_image), pixels[view][i], width, height, 0, MFRGN_PIXEL_RGB8};
+        }
+    }
+    OK(mfrgn_train_step(trainer, image[0], image[1], (size_t)n, &loss));
+    return loss;
+}
+
+static size_t state_values(const mfrgn_trainer *t) {
+    return t->start[t->model->parameters.count];
+}
+
+/* ---- gradients ---- */
+
+typedef struct moved {
+    const mfrgn_model *from;
+    double sign;
+} moved;
+
+/* Each weight moved along its own random direction, by up to 2e-6. */
+static int move(void *user, const char *name, const size_t *shape, int dims, float *values) {
+    const moved *m = user;
+    int index = mf_parameters_find(&m->from->parameters, name);
+    const mf_parameter *p = &m->from->parameters.item[index];
+    size_t count = mf_parameter_elements(p);
+    uint64_t z = mf_hash(name, strlen(name), 5);
+    (void)shape;
+    (void)dims;
+    mf_convert(MF_F32, values, p->stored.dtype, p->stored.data, count);
+    for (size_t i = 0; i < count && p->learnt; i++) {
+        double u = (double)(mf_mix64(z + i * 0x9e3779b97f4a7c15u) >> 11) * 0x1p-52 - 1;
+        values[i] += (float)(m->sign * 2e-6 * u);
+    }
+    return 0;
+}
+
+static double loss_of(mfrgn_model *model, const setting *more) {
+    mfrgn_trainer *t = trainer_of(model, "f64", more);
+    step(t, 3, 1);
+    double loss = t->last_loss;
+    mfrgn_trainer_free(t);
+    return loss;
+}
+
+/* The change of the loss between two sets of weights, against the gradient in the middle times their difference: what
+ * is left is of third order. */
+static void check_differences(mfrgn_config *config, const setting *more) {
+    mfrgn_model *model = filled_model(config), *plus, *minus;
+    OK(mfrgn_model_create_filled(context, config, move, &(moved){model, 1}, &plus));
+    OK(mfrgn_model_create_filled(context, config, move, &(moved){model, -1}, &minus));
+    mfrgn_trainer *t = trainer_of(model, "f64", more);
+    step(t, 3, 1);
+    const mf_parameters *table = &model->parameters;
+    double expected = 0;
+    for (size_t i = 0; i < table->count; i++) {
+        const float *a = plus->parameters.item[i].stored.data, *b = minus->parameters.item[i].stored.data;
+        const double *g = mf_train_at(t, t->gradient, i);
+        for (size_t k = 0; k < mf_parameter_elements(&table->item[i]) && t->learnt[i]; k++)
+            expected += g[k] * ((double)a[k] - (double)b[k]);
+    }
+    double got = loss_of(plus, more) - loss_of(minus, more);
+    ck_assert_msg(fabs(got - expected) < 2e-3 * fabs(expected) && fabs(expected) > 1e-8,
+                  "%g by differences, %g by rule", got, expected);
+    mfrgn_trainer_free(t);
+    mfrgn_model_free(model);
+    mfrgn_model_free(plus);
+    mfrgn_model_free(minus);
+    mfrgn_config_free(config);
+}
+
+static const char *const presets[] = {"cvusa",           "u1652",      "mbaseline", "mbaseline+l-ini",
+                                      "mbaseline+g+l-p", "sample4geo", "baseline"};
+
+START_TEST(gradients_by_differences) {
+    open_context();
+    mfrgn_config *config = small_config(presets[_i], "convnext_atto");
+    check_differences(config, NULL);
+    close_context();
+}
+END_TEST
+
+START_TEST(gradients_of_full_attention) {
+    open_context();
+    mfrgn_config *config = small_config("cvusa", "convnext_atto");
+    OK(mfrgn_config_set(config, MFRGN_CONFIG_ATTENTION, "full"));
+    OK(mfrgn_config_set(config, MFRGN_CONFIG_PPS, "0"));
+    check_differences(config, (const setting[]){{MFRGN_TRAIN_RECOMPUTE, "1"}, {0, NULL}});
+    close_context();
+}
+END_TEST
+
+START_TEST(gradients_of_resnet) {
+    open_context();
+    mfrgn_config *config = small_config("mbaseline", "resnet18");
+    check_differences(config, NULL);
+    close_context();
+}
+END_TEST
+
+/* ---- the same step in other ways ---- */
+
+static mfrgn_model *model_of(const char *preset) {
+    mfrgn_config *config = small_config(preset, "convnext_atto");
+    mfrgn_model *model = filled_model(config);
+    mfrgn_config_free(config);
+    return model;
+}
+
+/* The largest difference of gradients, in units of the largest gradient. */
+static double gradients_apart(const mfrgn_trainer *a, const mfrgn_trainer *b) {
+    const double *x = a->gradient, *y = b->gradient;
+    double largest = 0, apart = 0;
+    for (size_t i = 0; i < state_values(a); i++) {
+        largest = fmax(largest, fabs(x[i]));
+        apart = fmax(apart, fabs(x[i] - y[i]));
+    }
+    return apart / largest;
+}
+
+START_TEST(chunks_give_the_gradients_of_the_batch) {
+    open_context();
+    mfrgn_model *model = model_of("mbaseline+g"); /* with dropout, without BatchNorm */
+    mfrgn_trainer *whole = trainer_of(model, "f64", NULL);
+    mfrgn_trainer *chunks = trainer_of(model, "f64", (const setting[]){{MFRGN_TRAIN_CHUNK, "2"}, {0, NULL}});
+    for (int i = 0; i < 2; i++) {
+        step(whole, PAIRS, 1);
+        step(chunks, PAIRS, 1);
+        ck_assert(fabs(whole->last_loss - chunks->last_loss) < 1e-12);
+        ck_assert_msg(gradients_apart(whole, chunks) < 1e-10, "%g", gradients_apart(whole, chunks));
+    }
+    mfrgn_trainer_free(whole);
+    mfrgn_trainer_free(chunks);
+    mfrgn_model_free(model);
+    close_context();
+}
+END_TEST
+
+/* Weights after two steps, bit by bit. */
+static void check_same_bits(const setting *one, const setting *other, int is_smaller) {
+    open_context();
+    mfrgn_model *model = model_of("cvusa");
+    mfrgn_trainer *a = trainer_of(model, "f32", one), *b = trainer_of(model, "f32", other);
+    for (int i = 0; i < 2; i++) {
+        step(a, 3, 1);
+        step(b, 3, 1);
+    }
+    for (int s = 0; s < MF_STATE_AVERAGE; s++)
+        ck_assert_int_eq(memcmp(a->state[s], b->state[s], state_values(a) * sizeof(float)), 0);
+    if (is_smaller)
+        ck_assert_uint_lt(b->arena_bytes, a->arena_bytes);
+    mfrgn_trainer_free(a);
+    mfrgn_trainer_free(b);
+    mfrgn_model_free(model);
+    close_context();
+}
+
+START_TEST(recomputing_changes_memory_alone) {
+    check_same_bits(NULL, (const setting[]){{MFRGN_TRAIN_RECOMPUTE, "1"}, {0, NULL}}, 1);
+}
+END_TEST
+
+START_TEST(threads_change_no_bit) {
+    check_same_bits((const setting[]){{MFRGN_TRAIN_THREADS, "1"}, {0, NULL}},
+                    (const setting[]){{MFRGN_TRAIN_THREADS, "3"}, {0, NULL}}, 0);
+}
+END_TEST
+
+START_TEST(dropout_depends_on_the_seed) {
+    open_context();
+    mfrgn_model *model = model_of("cvusa");
+    mfrgn_trainer *a = trainer_of(model, "f32", NULL);
+    mfrgn_trainer *b = trainer_of(model, "f32", (const setting[]){{MFRGN_TRAIN_SEED, "8"}, {0, NULL}});
+    ck_assert(step(a, 3, 1) != step(b, 3, 1));
+    mfrgn_trainer_free(a);
+    mfrgn_trainer_free(b);
+    mfrgn_model_free(model);
+    close_context();
+}
+END_TEST
+
+/* ---- learning ---- */
+
+START_TEST(the_loss_falls) {
+    open_context();
+    mfrgn_config *config = small_config("cvusa", "convnext_atto");
+    mfrgn_model *model, *after;
+    OK(mfrgn_model_create(context, config, 1, &model));
+    mfrgn_trainer *t = trainer_of(
+        model, "f32", (const setting[]){{MFRGN_TRAIN_EMA, "0.5"}, {MFRGN_TRAIN_LEARNING_RATE, "1e-3"}, {0, NULL}});
+    float first = step(t, 4, 1), last = first;
+    for (int i = 0; i < 10; i++)
+        last = step(t, 4, 1);
+    ck_assert_msg(last < 0.8f * first, "%g, then %g", (double)first, (double)last);
+    OK(mfrgn_trainer_model(t, 1, &after));
+    mfrgn_model_free(after);
+    mfrgn_trainer_free(t);
+    mfrgn_model_free(model);
+    mfrgn_config_free(config);
+    close_context();
+}
+END_TEST
+
+START_TEST(a_frozen_backbone_stays) {
+    open_context();
+    mfrgn_config *config = small_config("cvusa", "resnet18");
+    mfrgn_model *model = filled_model(config);
+    mfrgn_trainer *t = trainer_of(model, "f32", (const setting[]){{MFRGN_TRAIN_BACKBONE_FACTOR, "0"}, {0, NULL}});
+    step(t, 3, 1);
+    int moved_count = 0;
+    for (size_t i = 0; i < model->parameters.count; i++) {
+        const mf_parameter *p = &model->parameters.item[i];
+        int same = memcmp(p->stored.data, t->slot[i], mf_parameter_elements(p) * sizeof(float)) == 0;
+        ck_assert_msg(same || !mf_train_is_backbone(p->name), "%s", p->name);
+        moved_count += !same;
+    }
+    ck_assert_int_gt(moved_count, 20);
+    mfrgn_trainer_free(t);
+    mfrgn_model_free(model);
+    mfrgn_config_free(config);
+    close_context();
+}
+END_TEST
+
+/* ---- state ---- */
+
+static char path[64];
+
+START_TEST(a_restored_run_goes_on_with_the_same_bits) {
+    open_context();
+    const setting more[] = {{MFRGN_TRAIN_EMA, "0.9"}, {0, NULL}};
+    mfrgn_model *model = model_of("cvusa");
+    mfrgn_trainer *a = trainer_of(model, "f32", more), *b = trainer_of(model, "f32", more);
+    OK(mfrgn_trainer_set_learning_rate(a, 3e-4));
+    step(a, 3, 1);
+    OK(mfrgn_trainer_save(a, path));
+    step(a, 3, 2);
+    step(b, 3, 5);
+    OK(mfrgn_trainer_restore(b, path));
+    step(b, 3, 2);
+    ck_assert_uint_eq(a->step, b->step);
+    for (int s = 0; s < MF_STATE_COUNT; s++)
+        ck_assert_int_eq(memcmp(a->state[s], b->state[s], state_values(a) * sizeof(float)), 0);
+    mfrgn_trainer_free(a);
+    mfrgn_trainer_free(b);
+    mfrgn_model_free(model);
+    close_context();
+}
+END_TEST
+
+START_TEST(faults) {
+    open_context();
+    mfrgn_model *model = model_of("mbaseline"), *other = model_of("baseline");
+    mfrgn_trainer *t = trainer_of(model, "f32", NULL), *u = trainer_of(other, "f32", NULL);
+    mfrgn_image none = {0};
+    FAILS(mfrgn_train_step(t, &none, &none, 1, NULL), MFRGN_ERROR_ARGUMENT, "at least 2");
+    FAILS(mfrgn_trainer_restore(t, "/nonexistent/state.safetensors"), MFRGN_ERROR_IO, "nonexistent");
+    OK(mfrgn_trainer_save(u, path));
+    FAILS(mfrgn_trainer_restore(t, path), MFRGN_ERROR_MISMATCH, "local_source");
+    FAILS(mfrgn_trainer_set_learning_rate(t, NAN), MFRGN_ERROR_ARGUMENT, "learning rate");
+    /* a weight that is not finite: the step names itself and changes nothing */
+    ((float *)t->slot[1])[0] = INFINITY;
+    static unsigned char pixels[80 * 131 * 3];
+    mfrgn_image two[2] = {{sizeof(mfrgn_image), pixels, 131, 49, 0, MFRGN_PIXEL_RGB8},
+                          {sizeof(mfrgn_image), pixels, 131, 49, 0, MFRGN_PIXEL_RGB8}};
+    FAILS(mfrgn_train_step(t, two, two, 2, NULL), MFRGN_ERROR_NUMERIC, "step 1");
+    ck_assert_uint_eq(t->step, 0);
+    mfrgn_trainer_free(t);
+    mfrgn_trainer_free(u);
+    mfrgn_model_free(model);
+    mfrgn_model_free(other);
+    close_context();
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("train");
+    TCase *c = tcase_create("train");
+    snprintf(path, sizeof(path), "/tmp/mfrgn-train-%ld.safetensors", (long)getpid());
+    tcase_set_timeout(c, 300);
+    tcase_add_loop_test(c, gradients_by_differences, 0, (int)MF_COUNT(presets));
+    tcase_add_test(c, gradients_of_full_attention);
+    tcase_add_test(c, gradients_of_resnet);
+    tcase_add_test(c, chunks_give_the_gradients_of_the_batch);
+    tcase_add_test(c, recomputing_changes_memory_alone);
+    tcase_add_test(c, threads_change_no_bit);
+    tcase_add_test(c, dropout_depends_on_the_seed);
+    tcase_add_test(c, the_loss_falls);
+    tcase_add_test(c, a_frozen_backbone_stays);
+    tcase_add_test(c, a_restored_run_goes_on_with_the_same_bits);
+    tcase_add_test(c, faults);
+    suite_add_tcase(suite, c);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    remove(path);
+    return failed != 0;
+}
