@@ -16,8 +16,8 @@ static void draw(canvas *c, const mf_object *o, int32_t index) {
                   : o->hx;
     float ex = r > 0 ? r : fabsf(o->ax) * o->hx + fabsf(o->ay) * o->hy;
     float ey = r > 0 ? r : fabsf(o->ay) * o->hx + fabsf(o->ax) * o->hy;
-    int x0 = (int)floorf((o->x - ex - c->west) / c->step), x1 = (int)floorf((o->x + ex - c->west) / c->step);
-    int y0 = (int)floorf((c->north - o->y - ey) / c->step), y1 = (int)floorf((c->north - o->y + ey) / c->step);
+    int x0 = (int)mf_floor((o->x - ex - c->west) / c->step), x1 = (int)mf_floor((o->x + ex - c->west) / c->step);
+    int y0 = (int)mf_floor((c->north - o->y - ey) / c->step), y1 = (int)mf_floor((c->north - o->y + ey) / c->step);
     x0 = x0 < 0 ? 0 : x0;
     y0 = y0 < 0 ? 0 : y0;
     x1 = x1 >= c->width ? c->width - 1 : x1;
@@ -33,29 +33,38 @@ static void draw(canvas *c, const mf_object *o, int32_t index) {
         }
 }
 
-static mf_rgb shade(mf_scene *s, const canvas *c, int k, float x, float y) {
+static mf_rgb shade(mf_scene *s, const canvas *c, int k, float lit) {
     const mf_look *l = &s->look;
-    float normal[3] = {0, 0, 1}, wet = 0, open = 1;
+    float normal[3] = {0, 0, 1}, wet = 0, x = c->west + ((float)(k % c->width) + 0.5f) * c->step;
+    float y = c->north - ((float)(k / c->width) + 0.5f) * c->step;
     mf_rgb albedo;
     if (c->object[k] >= 0)
         albedo = mf_object_top(s, &s->object[c->object[k]], x, y, c->step * FINE, normal);
     else
         albedo = mf_ground(s, x, y, c->step * 1.2f, &wet);
-    mf_rgb light = mf_light(l, albedo, normal[0], normal[1], normal[2], mf_shade_lit(s, x, y, c->z[k]), open);
+    if (lit < 0)
+        lit = mf_shade_lit(s, x, y, c->z[k]);
+    mf_rgb light = mf_light(l, albedo, normal[0], normal[1], normal[2], lit, 1);
     if (wet > 0)
         light = mf_blend(light, l->zenith, wet * 0.35f);
     return light;
 }
 
+/* All samples where objects meet; where there is one thing alone, the two on a diagonal, and the light of one. */
 static void pixel(mf_scene *s, const canvas *c, int px, int py, unsigned char *to) {
-    mf_rgb sum = {0, 0, 0}, veil = mf_scale(s->look.horizon, 0.05f);
-    for (int k = 0; k < FINE * FINE; k++) {
-        int x = px * FINE + k % FINE, y = py * FINE + k / FINE;
-        mf_rgb one = shade(s, c, y * c->width + x, c->west + ((float)x + 0.5f) * c->step,
-                           c->north - ((float)y + 0.5f) * c->step);
+    mf_rgb sum = {0, 0, 0}, veil = mf_scale(s->look.horizon, 0.03f);
+    int first = py * FINE * c->width + px * FINE, at[4] = {first, first + c->width + 1, first + 1, first + c->width};
+    const int32_t *o = c->object;
+    int alone = o[at[0]] == o[at[1]] && o[at[0]] == o[at[2]] && o[at[0]] == o[at[3]], samples = alone ? 2 : 4;
+    float lit = -1;
+    if (alone)
+        lit = mf_shade_lit(s, c->west + (float)(px * FINE + 1) * c->step, c->north - (float)(py * FINE + 1) * c->step,
+                           c->z[at[0]]);
+    for (int k = 0; k < samples; k++) {
+        mf_rgb one = shade(s, c, at[k], lit);
         sum.r += one.r, sum.g += one.g, sum.b += one.b;
     }
-    sum = mf_scale(sum, 0.95f / (FINE * FINE));
+    sum = mf_scale(sum, 0.97f / (float)samples);
     mf_develop(&s->look, (mf_rgb){sum.r + veil.r, sum.g + veil.g, sum.b + veil.b}, to);
 }
 

@@ -21,11 +21,11 @@ static uint64_t window_hash(const wall *w, int bay, int floor) {
 
 /* Windows in a wall: bays of about `bay` metres, floors of 3.1. */
 static mf_rgb punched(wall *w, float bay, float part_u, float part_z) {
-    int bays = (int)(w->length / bay + 0.5f), floor = (int)floorf(w->z / 3.1f);
+    int bays = (int)(w->length / bay + 0.5f), floor = (int)mf_floor(w->z / 3.1f);
     mf_rgb c = w->o->wall;
     bays = bays < 1 ? 1 : bays;
     bay = w->length / (float)bays;
-    int column = (int)floorf(w->u / bay);
+    int column = (int)mf_floor(w->u / bay);
     float u = w->u / bay - (float)column - 0.5f, z = w->z / 3.1f - (float)floor - 0.52f;
     float blur = mf_step(w->width, 1.2f, 4), soft = w->width + 0.04f;
     if ((float)floor * 3.1f + 2.4f > w->height) /* gables */
@@ -68,7 +68,7 @@ static mf_rgb works(wall *w) {
         w->glass = 0.8f;
         return pane;
     }
-    float bay = w->u - 8 * floorf(w->u / 8) - 4;
+    float bay = w->u - 8 * mf_floor(w->u / 8) - 4;
     if (fabsf(bay) < 1.8f && w->z < 3 && mf_unit(window_hash(w, (int)(w->u / 8), 0), 1) < 0.5f)
         return mf_scale((mf_rgb){.3f, .3f, .31f}, mf_fraction(w->z * 2) < 0.2f ? 0.8f : 1.1f); /* a gate */
     if (w->z < 0.9f)
@@ -80,7 +80,7 @@ static mf_rgb shops(wall *w) {
     static const mf_rgb sign[] = {{.5f, .06f, .05f}, {.06f, .2f, .45f}, {.55f, .4f, .06f}, {.07f, .3f, .15f}, {.6f, .6f, .58f}, {.08f, .08f, .09f}};
     int bays = (int)(w->length / 6 + 0.5f);
     float bay = w->length / (float)(bays < 1 ? 1 : bays);
-    int n = (int)floorf(w->u / bay);
+    int n = (int)mf_floor(w->u / bay);
     uint64_t h = window_hash(w, n, 77);
     float u = w->u - bay * ((float)n + 0.5f);
     if (w->z > 2.7f && w->z < 3.5f && fabsf(u) < bay * 0.47f)

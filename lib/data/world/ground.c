@@ -23,7 +23,7 @@ static float line(const spot *p, float x, float half) {
 
 /* -period/2 .. period/2 */
 static float wrap(float x, float period) {
-    return x - period * floorf(x / period + 0.5f);
+    return x - period * mf_floor(x / period + 0.5f);
 }
 
 /* Lattice noise of so many metres a cell; 1/8, 1/4, .. 64. */
@@ -64,7 +64,7 @@ static mf_rgb markings(const spot *p, mf_rgb c) {
         return c;
     int kind = mf_pick(e->hash, 34, 3);
     float dash = kind ? mf_step(fabsf(wrap(p->along, 6)), 1.4f, 1.6f) : 0;
-    if (mf_street_has(s, e, MF_STREET_MEDIAN)) {
+    if (mf_street_has(e, MF_STREET_MEDIAN)) {
         mf_rgb grass = mf_scale(s->grass, fine(p, 1, 3, 0.3f));
         c = d < 1.5f ? grass : d < 1.75f ? s->paving : c;
     } else if (e->major || mf_unit(e->hash, 35) < 0.55f) {
@@ -73,15 +73,15 @@ static mf_rgb markings(const spot *p, mf_rgb c) {
     }
     if (e->half > 6)
         c = mf_blend(c, white, gone * line(p, d - e->half * 0.5f, 0.07f) * mf_step(fabsf(wrap(p->along, 9)), 2.9f, 3.1f));
-    if (mf_street_has(s, e, MF_STREET_TRAM))
+    if (mf_street_has(e, MF_STREET_TRAM))
         for (int k = 0; k < 2; k++)
             c = mf_blend(c, (mf_rgb){.03f, .03f, .035f}, gone * line(p, d - 0.9f - 1.43f * (float)k, 0.07f));
-    if (mf_street_has(s, e, MF_STREET_BIKES) && d > e->half - 1.7f) {
+    if (mf_street_has(e, MF_STREET_BIKES) && d > e->half - 1.7f) {
         mf_rgb paint = mf_unit(e->hash, 36) < 0.5f ? (mf_rgb){.32f, .10f, .07f} : (mf_rgb){.10f, .26f, .13f};
         c = mf_blend(c, paint, 0.8f);
         c = mf_blend(c, white, gone * line(p, d - e->half + 1.7f, 0.06f));
     }
-    if (mf_street_has(s, e, MF_STREET_PARKING) && d > e->half - 2.3f) {
+    if (mf_street_has(e, MF_STREET_PARKING) && d > e->half - 2.3f) {
         c = mf_scale(c, 1.22f);
         float stall = line(p, wrap(p->along - e->s0 - mf_junction(s) - 4 + 2.9f, 5.8f), 0.06f);
         c = mf_blend(c, white, gone * (stall > 0 ? stall : line(p, d - e->half + 2.3f, 0.05f)) * 0.8f);
@@ -94,7 +94,7 @@ static mf_rgb carriageway(const spot *p) {
     float tone = mf_between(p->e->hash, 37, 0.82f, 1.25f), end = p->along - p->e->s0, other = p->e->s1 - p->along;
     float junction = mf_step(end < other ? end : other, mf_junction(s) - 0.5f, mf_junction(s) + 0.5f);
     float wear = noise(p, 8, 1) * 0.2f + 0.9f;
-    mf_rgb c = mf_scale(s->asphalt, (1 + (tone - 1) * junction) * wear * fine(p, 0.25f, 2, 0.16f));
+    mf_rgb c = mf_scale(s->asphalt, (1 + (tone - 1) * junction) * wear * fine(p, 0.125f, 2, 0.2f));
     if (noise(p, 16, 5) > 0.74f) /* patches */
         c = mf_scale(c, 0.82f);
     return markings(p, c);
@@ -122,9 +122,9 @@ static mf_rgb lawn(const spot *p, float lush) {
 
 static mf_rgb garden(spot *p) {
     const mf_style *s = p->s->style;
-    float from = 0, width = 1, in = p->in - s->walk - s->verge;
-    int count = mf_lots_of(s, p->b, p->e, &from, &width), rows = p->b->kind == MF_ROWS;
-    int n = (int)floorf((p->along - from) / width);
+    float from = p->e->lot_from, width = p->e->lot_width, in = p->in - s->walk - s->verge;
+    int count = p->e->lots, rows = p->b->kind == MF_ROWS;
+    int n = (int)mf_floor((p->along - from) / width);
     int k = (int)(p->e - p->b->edge);
     if (n < 0 || n >= count)
         return rows && in < s->setback + 2 ? mf_scale(s->paving, 0.9f) : lawn(p, 1);
@@ -157,7 +157,7 @@ static mf_rgb garden(spot *p) {
 
 static mf_rgb park(spot *p) {
     const mf_style *s = p->s->style;
-    mf_patch q = mf_block_patch(p->b);
+    mf_patch q = p->b->patch;
     float u = (p->u - q.x) / q.rx, v = (p->v - q.y) / q.ry, r = sqrtf(u * u + v * v);
     float bend = (noise(p, 16, 12) - 0.5f) * 8;
     mf_rgb gravel = mf_scale(mf_blend(s->paving, s->soil, 0.5f), fine(p, 0.5f, 13, 0.12f));
@@ -180,7 +180,7 @@ static mf_rgb park(spot *p) {
 
 static mf_rgb plaza(spot *p) {
     const mf_style *s = p->s->style;
-    mf_patch q = mf_block_patch(p->b);
+    mf_patch q = p->b->patch;
     float du = p->u - q.x, dv = p->v - q.y, r = sqrtf(du * du + dv * dv), period = mf_between(p->b->hash, 81, 3, 7);
     mf_rgb light = mf_scale(s->paving, 1.15f), dark = mf_times(s->paving, mf_unit(p->b->hash, 82) < 0.5f ? (mf_rgb){.6f, .6f, .62f} : (mf_rgb){.75f, .5f, .4f});
     if (r < q.rx) {
@@ -199,7 +199,7 @@ static mf_rgb plaza(spot *p) {
 static mf_rgb stalls(const spot *p) {
     const mf_style *s = p->s->style;
     mf_rgb c = mf_scale(s->asphalt, mf_between(p->b->hash, 84, 0.9f, 1.5f) * (0.92f + 0.16f * noise(p, 8, 16)) * fine(p, 0.25f, 2, 0.1f));
-    float v = p->v - 16 * floorf(p->v / 16), gone = 1 - mf_step(p->width, 0.8f, 4);
+    float v = p->v - 16 * mf_floor(p->v / 16), gone = 1 - mf_step(p->width, 0.8f, 4);
     float row = v < 5 ? v : v >= 11 ? v - 11 : -1;
     if (row >= 0)
         c = mf_blend(c, white, gone * 0.9f * line(p, wrap(p->u, 2.5f), 0.06f));
@@ -239,7 +239,7 @@ static mf_rgb yard(const spot *p) {
 
 static mf_rgb pitch(const spot *p) {
     const mf_style *s = p->s->style;
-    mf_patch q = mf_block_patch(p->b);
+    mf_patch q = p->b->patch;
     int court = mf_unit(p->b->hash, 89) < 0.35f;
     float u = fabsf(p->u), v = fabsf(p->v), rx = q.rx - 3, ry = q.ry - 3, gone = 1 - mf_step(p->width, 0.6f, 3);
     mf_rgb c = mf_scale(lawn(p, 1), mf_fraction(p->u / 10) < 0.5f ? 1.1f : 0.9f);

@@ -1,8 +1,6 @@
 /* Light: the sun, the sky, and a camera's exposure. */
 #include "data/world/world.h"
 
-static const float pi = 3.14159265f;
-
 void mf_look_make(mf_look *l, const mf_style *style, uint64_t hash, int aerial) {
     uint64_t h = mf_mix(hash ^ (aerial ? 0x61657269 : 0x67726f75));
     float azimuth = mf_between(h, 0, 0.3f, 0.7f), elevation = mf_between(h, 1, style->sun_low, style->sun_high), c, s;
@@ -21,11 +19,12 @@ void mf_look_make(mf_look *l, const mf_style *style, uint64_t hash, int aerial) 
     l->zenith = mf_blend((mf_rgb){0.16f, 0.34f, 0.78f}, (mf_rgb){0.72f, 0.75f, 0.8f}, l->cloud);
     l->horizon = mf_blend((mf_rgb){0.75f, 0.86f, 1.0f}, (mf_rgb){0.92f, 0.94f, 0.97f}, l->cloud);
     l->haze = mf_between(h, 3, 500, 1800) * (1.2f - style->haze);
-    float exposure = mf_between(h, 4, 0.32f, 0.5f) * (1 + 0.8f * l->cloud), warm = mf_between(h, 5, -0.07f, 0.07f);
+    float exposure = mf_between(h, 4, 0.36f, 0.54f) * (1 + 0.8f * l->cloud), warm = mf_between(h, 5, -0.07f, 0.07f);
     l->gain = (mf_rgb){exposure * (1 + warm), exposure, exposure * (1 - warm)};
     float season = mf_unit(h, 6);
     l->autumn = season < style->autumn ? mf_between(h, 7, 0.3f, 1) : 0;
-    l->snow = season > 1 - style->snow ? mf_between(h, 7, 0.35f, 0.9f) : 0;
+    float snow = aerial ? style->snow * 0.3f : style->snow; /* nobody flies surveys over snow if he can wait */
+    l->snow = season > 1 - snow ? mf_between(h, 7, 0.35f, 0.9f) : 0;
     l->dry = mf_unit(h, 8) * 0.6f;
     l->leaf_tint = mf_blend((mf_rgb){1, 1, 1}, (mf_rgb){2.6f, 1.15f, 0.5f}, l->autumn * 0.6f);
     l->leaf_tint = mf_blend(l->leaf_tint, (mf_rgb){1.7f, 1.4f, 1.5f}, l->snow * 0.6f);
@@ -67,12 +66,11 @@ mf_rgb mf_sky(const mf_scene *s, float dx, float dy, float tangent) {
     return mf_blend(c, mf_scale((mf_rgb){1.25f, 1.25f, 1.27f}, 1 - 0.25f * l->cloud), cover * 0.75f);
 }
 
-/* Gain, a film's shoulder and gamma 2. */
+/* Gain, a film's toe and shoulder, gamma 2. */
 void mf_develop(const mf_look *l, mf_rgb light, unsigned char *to) {
     float c[3] = {light.r * l->gain.r, light.g * l->gain.g, light.b * l->gain.b};
     for (int k = 0; k < 3; k++) {
-        float x = c[k] * (1 + c[k] * 0.25f) / (1 + c[k]) * 1.45f;
-        to[k] = (unsigned char)(sqrtf(mf_clamp(x, 0, 1)) * 255 + 0.5f);
+        float x = c[k], y = x * (2.3f * x + 0.06f) / (x * (2.1f * x + 0.75f) + 0.12f);
+        to[k] = (unsigned char)(sqrtf(mf_clamp(y, 0, 1)) * 255 + 0.5f);
     }
-    (void)pi;
 }

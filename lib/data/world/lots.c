@@ -8,32 +8,24 @@ typedef struct filler {
     float margin; /* pavement and verge */
 } filler;
 
-int mf_street_has(const mf_style *s, const mf_edge *e, int feature) {
-    float x = mf_unit(e->hash, 20 + feature);
-    switch (feature) {
-    case MF_STREET_TREES:
-        return mf_unit(e->hash, 20 + 8 * e->side) < s->street_trees;
-    case MF_STREET_BIKES:
-        return e->half > 3.6f && x < 0.25f;
-    case MF_STREET_TRAM:
-        return e->major && x < 0.25f;
-    case MF_STREET_MEDIAN:
-        return e->major && e->half > 6 && x < 0.45f && !mf_street_has(s, e, MF_STREET_TRAM);
-    case MF_STREET_PARKING:
-        return e->half > 3.5f && !mf_street_has(s, e, MF_STREET_BIKES) && mf_unit(e->hash, 40 + e->side) < 0.5f;
-    default:
-        return x < 0.6f;
-    }
+static unsigned features_of(const mf_style *s, const mf_edge *e) {
+    int trees = mf_unit(e->hash, 20 + 8 * e->side) < s->street_trees;
+    int bikes = e->half > 3.6f && mf_unit(e->hash, 21) < 0.25f;
+    int tram = e->major && mf_unit(e->hash, 22) < 0.25f;
+    int median = e->major && e->half > 6 && mf_unit(e->hash, 23) < 0.45f && !tram;
+    int parking = e->half > 3.5f && !bikes && mf_unit(e->hash, 40 + e->side) < 0.5f;
+    return (unsigned)(trees << MF_STREET_TREES | bikes << MF_STREET_BIKES | tram << MF_STREET_TRAM |
+                      median << MF_STREET_MEDIAN | parking << MF_STREET_PARKING);
 }
 
-mf_patch mf_block_patch(const mf_block *b) {
+static mf_patch patch_of(const mf_block *b) {
     uint64_t h = b->hash;
     float r = b->inner;
     mf_patch p = {mf_between(h, 30, -0.3f, 0.3f) * r, mf_between(h, 31, -0.3f, 0.3f) * r, 0, 0};
     if (b->kind == MF_PARK) {
         p.rx = mf_between(h, 32, 0.25f, 0.55f) * r;
         p.ry = mf_between(h, 33, 0.2f, 0.4f) * r;
-    } else if (b->kind == MF_PLAZA) {
+    } else if (b->kind == MF_PLAZA || b->kind == MF_TOWERS) {
         p.rx = p.ry = mf_between(h, 32, 0.1f, 0.2f) * r;
         p.x *= 0.3f;
         p.y *= 0.3f;
@@ -43,17 +35,22 @@ mf_patch mf_block_patch(const mf_block *b) {
     return p;
 }
 
-int mf_lots_of(const mf_style *style, const mf_block *b, const mf_edge *e, float *from, float *width) {
+static void divide(const mf_style *s, const mf_block *b, mf_edge *e) {
     float inset = e->half + 2, length = e->s1 - e->s0 - 2 * inset;
-    float lot = style->lot * (b->kind == MF_ROWS && style->gap > 0 ? 0.75f : 1);
-    int count = (int)(length / lot);
-    if (b->kind == MF_HOUSES && style->gap < 3)
-        count = (int)(length / (style->lot + 7));
-    if (count < 1)
-        return 0;
-    *from = e->s0 + inset;
-    *width = length / (float)count;
-    return count;
+    float lot = s->lot * (b->kind == MF_ROWS && s->gap > 0 ? 0.75f : 1);
+    if (b->kind == MF_HOUSES && s->gap < 3)
+        lot = s->lot + 7;
+    e->lots = length >= lot ? (int)(length / lot) : 0;
+    e->lot_from = e->s0 + inset;
+    e->lot_width = e->lots ? length / (float)e->lots : 1;
+}
+
+void mf_lots_prepare(const mf_style *style, mf_block *b) {
+    b->patch = patch_of(b);
+    for (int k = 0; k < b->edges; k++) {
+        b->edge[k].features = features_of(style, &b->edge[k]);
+        divide(style, b, &b->edge[k]);
+    }
 }
 
 /* ---- buildings ---- */
@@ -94,7 +91,7 @@ static void paint(const filler *f, mf_object *o, uint64_t h) {
     int facade = mf_pick(from, 10, p->facades), roof = mf_pick(from, 11, p->roofs);
     float tone = mf_between(h, 2, 0.82f, 1.12f);
     o->wall = mf_scale(p->facade[facade], tone);
-    o->top = mf_scale(p->roof[roof], mf_between(h, 3, 0.85f, 1.2f));
+    o->top = mf_scale(p->roof[roof], mf_between(h, 3, 0.7f, 1.1f));
     if (o->roof == MF_FLAT) /* gravel and felt take a little of the walls' colour */
         o->top = mf_blend(o->top, o->wall, 0.25f);
     o->hash = (uint32_t)(h >> 20);
@@ -180,9 +177,8 @@ static void lots(filler *f, int rows) {
     int base = s->floors_min + mf_pick(f->b->hash, 41, s->floors_max - s->floors_min + 1);
     for (int k = 0; k < f->b->edges; k++) {
         const mf_edge *e = &f->b->edge[k];
-        float from = 0, width = 0;
-        int count = mf_lots_of(s, f->b, e, &from, &width);
-        for (int n = 0; n < count; n++) {
+        float from = e->lot_from, width = e->lot_width;
+        for (int n = 0; n < e->lots; n++) {
             uint64_t h = mf_mix2(f->b->hash, 100 + k, n);
             float setback = rows ? (s->gap > 0 ? 1 : s->setback) : s->setback > 2 ? s->setback : 5;
             float gap = rows ? 0 : s->gap > 2 ? s->gap : 5, depth = s->depth * mf_between(h, 30, 0.85f, 1.15f);
@@ -306,9 +302,9 @@ static int free_of_buildings(const filler *f, float x, float y, float room) {
 }
 
 static int in_patch(const mf_block *b, float x, float y, float room) {
-    mf_patch p = mf_block_patch(b);
+    mf_patch p = b->patch;
     float dx = x - b->x, dy = y - b->y, u = dx * b->ax + dy * b->ay - p.x, v = -dx * b->ay + dy * b->ax - p.y;
-    if (p.rx <= 0)
+    if (p.rx <= 0 || b->kind == MF_TOWERS)
         return 0;
     u /= p.rx + room;
     v /= p.ry + room;
@@ -330,7 +326,7 @@ static void street_trees(filler *f) {
     const mf_style *s = f->s->style;
     for (int k = 0; k < f->b->edges; k++) {
         const mf_edge *e = &f->b->edge[k];
-        int median = !e->side && mf_street_has(s, e, MF_STREET_MEDIAN), trees = mf_street_has(s, e, MF_STREET_TREES);
+        int median = !e->side && mf_street_has(e, MF_STREET_MEDIAN), trees = mf_street_has(e, MF_STREET_TREES);
         float step = mf_between(e->hash, 61, 8, 14), end = mf_junction(s) + 2.5f;
         if (!median && !trees)
             continue;
@@ -407,7 +403,8 @@ void mf_lots_fill(mf_scene *s, const mf_block *b) {
         boxes(&f, (int)(area * 0.9f));
         break;
     case MF_INDUSTRY:
-        scatter(&f, b->hash, 14, 9, 20, 2, 3);
+        scatter(&f, b->hash, 6, 9, 20, 2, 3);
+        scatter(&f, mf_mix(b->hash), 12, 4.5f, 9, 2, 3);
         boxes(&f, (int)(area * 2));
         break;
     case MF_SPORT:

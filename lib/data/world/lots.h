@@ -4,13 +4,6 @@
 
 #include "data/world/world.h"
 
-/* A shape on the ground of a block, from its seed, along its axes: a pond, a pitch, a store. */
-typedef struct mf_patch {
-    float x, y, rx, ry;
-} mf_patch;
-
-mf_patch mf_block_patch(const mf_block *b);
-
 /* Junctions reach so far in from the ends of a street. */
 static inline float mf_junction(const mf_style *s) {
     return s->major + 1.5f;
@@ -28,7 +21,9 @@ static inline float mf_clear(const mf_block *b, float x, float y) {
 }
 
 /* Features of a street; `side` tells its sides apart. */
-enum { MF_STREET_TREES, MF_STREET_BIKES, MF_STREET_TRAM, MF_STREET_MEDIAN, MF_STREET_PARKING, MF_STREET_CROSSING };
-int mf_street_has(const mf_style *s, const mf_edge *e, int feature);
+enum { MF_STREET_TREES, MF_STREET_BIKES, MF_STREET_TRAM, MF_STREET_MEDIAN, MF_STREET_PARKING };
+static inline int mf_street_has(const mf_edge *e, int feature) {
+    return (int)(e->features >> feature & 1);
+}
 
 #endif

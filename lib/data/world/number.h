@@ -37,6 +37,12 @@ static inline int mf_pick(uint64_t hash, int k, int n) {
     return (int)((mf_mix(hash + (uint64_t)k * 0x632be59bd9b4e019u) >> 32) * (uint64_t)n >> 32);
 }
 
+/* Of numbers below 2^31. */
+static inline float mf_floor(float x) {
+    float whole = (float)(int32_t)x;
+    return whole > x ? whole - 1 : whole;
+}
+
 static inline float mf_clamp(float x, float low, float high) {
     return x < low ? low : x > high ? high : x;
 }
@@ -47,7 +53,7 @@ static inline float mf_step(float x, float from, float to) {
 }
 
 static inline float mf_fraction(float x) {
-    return x - floorf(x);
+    return x - mf_floor(x);
 }
 
 static inline uint32_t mf_mix32(int32_t x, int32_t y) {
@@ -59,7 +65,7 @@ static inline uint32_t mf_mix32(int32_t x, int32_t y) {
 
 /* Value noise on a lattice of side 1, 0 .. 1; (ix, iy) is added to the lattice point. */
 static inline float mf_noise(float x, float y, int32_t ix, int32_t iy) {
-    float fx = floorf(x), fy = floorf(y), u = x - fx, v = y - fy;
+    float fx = mf_floor(x), fy = mf_floor(y), u = x - fx, v = y - fy;
     ix += (int32_t)fx;
     iy += (int32_t)fy;
     u = u * u * (3 - 2 * u);
@@ -73,10 +79,10 @@ static inline float mf_noise(float x, float y, int32_t ix, int32_t iy) {
 
 /* Sine and cosine of an angle in turns; 2e-6. */
 static inline void mf_sincos(float turns, float *sine, float *cosine) {
-    float quarter = floorf(turns * 4 + 0.5f), x = (turns * 4 - quarter) * 1.57079633f, x2 = x * x;
+    float quarter = mf_floor(turns * 4 + 0.5f), x = (turns * 4 - quarter) * 1.57079633f, x2 = x * x;
     float s = x * (1 + x2 * (-0.16666667f + x2 * (0.0083333310f - x2 * 0.00019840874f)));
     float c = 1 + x2 * (-0.5f + x2 * (0.041666638f + x2 * (-0.0013888378f + x2 * 0.000024433157f)));
-    switch ((int)(quarter - 4 * floorf(quarter / 4))) {
+    switch ((int)(quarter - 4 * mf_floor(quarter / 4))) {
     case 0:
         *sine = s, *cosine = c;
         break;

@@ -82,7 +82,7 @@ static mf_rgb slope(const mf_object *o, float u, float v, float width, float nor
     float age = 0.86f + 0.28f * mf_noise(u * 0.7f, v * 0.7f, (int32_t)(o->hash & 0xffff), 2);
     mf_rgb c = mf_scale(o->top, rows * age);
     if (o->object == MF_BUILDING && o->style != 3 && mf_unit(o->hash, 1) < 0.25f && along == 0 && width < 0.8f) { /* roof lights */
-        float a = u - 4 * floorf(u / 4 + 0.5f);
+        float a = u - 4 * mf_floor(u / 4 + 0.5f);
         if (fabsf(a) < 0.5f && fabsf(fabsf(v) - o->hy * 0.5f) < 0.6f && fabsf(u) < o->hx - 1)
             c = (mf_rgb){.12f, .16f, .2f};
     }

@@ -13,6 +13,7 @@ enum { FINE = 2, HITS = 256 };
 typedef struct hit {
     const mf_object *o;
     float d0, d1; /* where the ray enters and leaves */
+    float order;
     float off;    /* round objects: the axis passes so far to the left */
     int face;
 } hit;
@@ -27,7 +28,8 @@ typedef struct view {
     /* the column */
     float dx, dy;
     mf_rgb *light;
-    unsigned char *full;
+    unsigned char *full; /* weight of the sample; 0: not painted */
+    int odd; /* of the column */
     mf_rgb *sky;
     unsigned char *have_sky;
 } view;
@@ -56,10 +58,10 @@ static int columns_of(const view *v, const mf_object *o, int *from) {
         return v->columns;
     float sine = r / d, half = mf_atan(sine / sqrtf(1 - sine * sine)) + 1e-4f;
     float middle = mf_azimuth(o->x - v->x, o->y - v->y) - v->turn;
-    middle -= floorf(middle + 0.5f);
+    middle -= mf_floor(middle + 0.5f);
     float scale = (float)v->columns / v->fov;
-    int a = (int)floorf((middle - half) * scale + (float)v->columns / 2 - 0.5f);
-    int b = (int)floorf((middle + half) * scale + (float)v->columns / 2 + 0.5f);
+    int a = (int)mf_floor((middle - half) * scale + (float)v->columns / 2 - 0.5f);
+    int b = (int)mf_floor((middle + half) * scale + (float)v->columns / 2 + 0.5f);
     *from = a;
     return b - a + 1;
 }
@@ -146,7 +148,7 @@ static int meet_round(const view *v, const mf_object *o, hit *h) {
     if (half <= 0 || along < 0.3f)
         return 0;
     half = sqrtf(half);
-    *h = (hit){o, along - half, along + half, off, 0};
+    *h = (hit){o, along - half, along + half, 0, off, 0};
     if (o->object != MF_CROWN)
         h->d0 = along - half * 0.3f;
     return h->d0 > 0.05f;
@@ -260,11 +262,11 @@ static void paint_crown(view *v, const hit *h) {
         float rim = sqrtf(D) / (A * chord); /* 0 at the outline */
         float su = (lx * 0.7f + ly) * o->hx * 1.7f, sv = z * 1.7f;
         float leaf = mf_noise(su, sv, salt, 0), small = mf_noise(su * 2.7f, sv * 2.7f, 0, salt);
-        if (rim < 0.35f && leaf * 0.5f + small * 0.5f < 0.62f - rim * 1.4f)
+        if (rim < 0.55f && leaf * 0.6f + small * 0.4f < 0.68f - rim * 1.1f)
             continue;
         float nx = lx * v->dx + ly * v->dy, ny = lx * v->dy - ly * v->dx;
         nx = -nx * -1;
-        mf_rgb c = mf_scale(mf_times(o->wall, l->leaf_tint), 0.45f + 0.7f * leaf + 0.5f * small);
+        mf_rgb c = mf_scale(mf_times(o->wall, l->leaf_tint), 0.3f + 0.95f * leaf * leaf + 0.7f * small);
         float lit = mf_shade_lit(v->s, v->x + v->dx * d + nx, v->y + v->dy * d + ny, z + 1);
         put(v, r, mf_light(l, c, nx * 0.8f, ny * 0.8f, lz * 0.7f + 0.25f, lit, 0.7f + 0.3f * lz), d);
     }
@@ -304,8 +306,11 @@ static void paint_flat(view *v, const hit *h) {
     }
 }
 
+/* Of the ground every second sample, chequered, counts double. */
 static void paint_ground(view *v, int r) {
     const mf_look *l = &v->s->look;
+    if ((r + v->odd) & 1)
+        return;
     float t = v->tangent[r], d = v->eye / -t, deep = v->tall[r] * (1 + t * t) * d / -t, across = d * v->fov * 6.2831853f / (float)v->columns;
     float wet, x = v->x + v->dx * d, y = v->y + v->dy * d;
     deep = deep > 400 ? 400 : deep;
@@ -314,6 +319,7 @@ static void paint_ground(view *v, int r) {
     if (wet > 0)
         c = mf_blend(c, mf_blend(l->horizon, l->zenith, 0.3f), mf_clamp(wet * 1.6f, 0, 0.75f));
     put(v, r, c, d);
+    v->full[r] = 2;
 }
 
 static void paint_rest(view *v) {
@@ -330,6 +336,7 @@ static void paint_rest(view *v) {
             v->have_sky[k] = 1;
         }
         v->light[r] = v->sky[k];
+        v->full[r] = 1;
     }
 }
 
@@ -339,13 +346,16 @@ static void paint_column(view *v, int column) {
     float turn = v->turn + (((float)column + 0.5f) / (float)v->columns - 0.5f) * v->fov, solid = -1e9f;
     mf_sincos(turn, &v->dx, &v->dy);
     memset(v->full, 0, (size_t)v->rows);
+    v->odd = column & 1;
     for (int k = v->first[column]; k < v->first[column + 1] && n < HITS; k++) {
         const mf_object *o = &v->s->object[v->list[k]];
         hit h = {0};
         if (!(o->object == MF_BUILDING || o->object == MF_BOX ? meet_box(v, o, &h) : meet_round(v, o, &h)))
             continue;
+        /* what stands on something below the eye is nearer than the top of that */
+        h.order = o->object == MF_BOX && o->z0 > 0.5f && o->z0 < v->eye ? h.d0 - 2.5f : h.d0;
         int at = n++;
-        for (; at > 0 && hits[at - 1].d0 > h.d0; at--)
+        for (; at > 0 && hits[at - 1].order > h.order; at--)
             hits[at] = hits[at - 1];
         hits[at] = h;
     }
@@ -381,20 +391,26 @@ static void make_rows(view *v) {
 
 static void render(view *v, mfrgn_bitmap *bitmap) {
     mf_rgb *light = v->light;
+    unsigned char *full = v->full;
     for (int column = 0; column < bitmap->width; column++) {
         memset(v->have_sky, 0, (size_t)bitmap->height);
         for (int k = 0; k < FINE; k++) {
             v->light = light + k * v->rows;
+            v->full = full + k * v->rows;
             paint_column(v, column * FINE + k);
         }
         v->light = light;
+        v->full = full;
         for (int y = 0; y < bitmap->height; y++) {
             mf_rgb sum = {0, 0, 0};
+            float weight = 0;
             for (int k = 0; k < FINE * FINE; k++) {
-                const mf_rgb *one = &light[(k / FINE) * v->rows + y * FINE + k % FINE];
-                sum.r += one->r, sum.g += one->g, sum.b += one->b;
+                int at = (k / FINE) * v->rows + y * FINE + k % FINE;
+                float w = (float)full[at];
+                weight += w;
+                sum.r += w * light[at].r, sum.g += w * light[at].g, sum.b += w * light[at].b;
             }
-            mf_develop(&v->s->look, mf_scale(sum, 1.0f / (FINE * FINE)),
+            mf_develop(&v->s->look, mf_scale(sum, 1 / weight),
                        bitmap->pixels + 3 * ((size_t)y * (size_t)bitmap->width + (size_t)column));
         }
     }
@@ -407,7 +423,7 @@ mfrgn_status mf_render_ground(mf_scene *s, float x, float y, float eye, float he
     v.rows = bitmap->height * FINE;
     v.vertical = v.fov * (float)bitmap->height / (float)bitmap->width;
     v.vertical = v.vertical > 0.5f ? 0.5f : v.vertical;
-    size_t rows = (size_t)v.rows, bytes = rows * (2 * sizeof(float) + FINE * sizeof(mf_rgb) + 1 + sizeof(mf_rgb) + 1) +
+    size_t rows = (size_t)v.rows, bytes = rows * (2 * sizeof(float) + FINE * sizeof(mf_rgb) + FINE + sizeof(mf_rgb) + 1) +
                                           ((size_t)v.columns + 1) * sizeof(int);
     char *memory = mf_alloc(context, bytes);
     if (!memory)
@@ -418,7 +434,7 @@ mfrgn_status mf_render_ground(mf_scene *s, float x, float y, float eye, float he
     v.tall = v.tangent + rows;
     v.first = (int *)(v.tall + rows);
     v.full = (unsigned char *)(v.first + v.columns + 1);
-    v.have_sky = v.full + rows;
+    v.have_sky = v.full + FINE * rows;
     make_rows(&v);
     mfrgn_status status = mf_shade_make(s, x, y, 400, 0.5f);
     if (status == MFRGN_OK)

@@ -44,7 +44,7 @@ static candidate make(const search *s, int i, int j) {
         if (!e)
             continue;
         float along = (-b.x - e->mx) * e->tx + (-b.y - e->my) * e->ty;
-        float to = e->half * (mf_street_has(s->w->style, e, MF_STREET_MEDIAN) ? 0.6f : 0.4f) - e->half - in;
+        float to = e->half * (mf_street_has(e, MF_STREET_MEDIAN) ? 0.6f : 0.4f) - e->half - in;
         c.x = u + e->nx * to;
         c.y = v + e->ny * to;
         c.there = c.x >= 0 && c.y >= 0 && c.x < (float)s->side && c.y < (float)s->side && along > e->s0 && along < e->s1;

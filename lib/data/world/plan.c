@@ -149,6 +149,7 @@ void mf_plan_block(const mfrgn_world *w, int i, int j, mf_block *b) {
                   p.x[next], p.y[next], &b->edge[b->edges++]);
     }
     measure(w->style, b);
+    mf_lots_prepare(w->style, b);
 }
 
 void mf_plan_find(const mfrgn_world *w, double x, double y, mf_block *b) {

@@ -26,7 +26,7 @@ static void car(mf_scene *s, float x, float y, float ax, float ay, uint64_t h) {
 static void on_street(mf_scene *s, const mf_block *b, const mf_edge *e) {
     const mf_style *style = s->style;
     float end = mf_junction(style) + 4;
-    int parked = mf_street_has(style, e, MF_STREET_PARKING), n = 0;
+    int parked = mf_street_has(e, MF_STREET_PARKING), n = 0;
     float taken = mf_between(e->hash, 80 + e->side, 0.25f, 0.8f);
     for (float at = e->s0 + end; at < e->s1 - end; at += 5.8f, n++) {
         uint64_t place = mf_mix2(e->hash, n, 81 + e->side), now = mf_mix2(s->look.hash, (int64_t)(place & 0xffffff), 1);

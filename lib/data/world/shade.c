@@ -5,8 +5,8 @@ static void raise(mf_shade *m, const mf_object *o) {
     float r = o->hx + o->hy + 0.1f;
     if (o->object == MF_CROWN || o->object == MF_CONE || o->object == MF_PALM || o->object == MF_POLE)
         r = o->hx;
-    int x0 = (int)floorf((o->x - r - m->x) / m->cell), x1 = (int)floorf((o->x + r - m->x) / m->cell) + 1;
-    int y0 = (int)floorf((o->y - r - m->y) / m->cell), y1 = (int)floorf((o->y + r - m->y) / m->cell) + 1;
+    int x0 = (int)mf_floor((o->x - r - m->x) / m->cell), x1 = (int)mf_floor((o->x + r - m->x) / m->cell) + 1;
+    int y0 = (int)mf_floor((o->y - r - m->y) / m->cell), y1 = (int)mf_floor((o->y + r - m->y) / m->cell) + 1;
     x0 = x0 < 0 ? 0 : x0;
     y0 = y0 < 0 ? 0 : y0;
     x1 = x1 >= m->size ? m->size - 1 : x1;
@@ -30,7 +30,7 @@ static void sweep(mf_shade *m, const mf_look *l) {
         int u = forward ? k : n - 1 - k;
         for (int v = 0; v < n; v++) {
             float *to = &m->top[u * du + v * dv];
-            float at = (float)v + slope, low = floorf(at), f = at - low;
+            float at = (float)v + slope, low = mf_floor(at), f = at - low;
             int v0 = (int)low, from = (u + back) * du;
             *to = 0;
             if (k == 0 || v0 < 0 || v0 + 1 >= n)

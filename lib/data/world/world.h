@@ -58,7 +58,7 @@ typedef struct mf_style {
 extern const mf_style mf_styles[];
 extern const int mf_style_count;
 
-enum { MF_EDGES = 12, MF_SPOTS = 20 };
+enum { MF_EDGES = 12 };
 
 /* A street along a block, seen from the block. */
 typedef struct mf_edge {
@@ -69,7 +69,15 @@ typedef struct mf_edge {
     float half;
     uint64_t hash; /* the same from both sides */
     int side, major;
+    unsigned features; /* bits MF_STREET_.. */
+    int lots;          /* so many, each lot_width wide, from lot_from on */
+    float lot_from, lot_width;
 } mf_edge;
+
+/* A shape on the ground of a block, from its seed, along its axes: a pond, a pitch. */
+typedef struct mf_patch {
+    float x, y, rx, ry;
+} mf_patch;
 
 typedef struct mf_block {
     int i, j;
@@ -78,6 +86,7 @@ typedef struct mf_block {
     float x, y;   /* the seed in the scene */
     float ax, ay; /* its main direction */
     float inner;  /* the largest distance from the seed to all pavements */
+    mf_patch patch;
     int edges;
     mf_edge edge[MF_EDGES];
 } mf_block;
@@ -155,8 +164,8 @@ const mf_block *mf_scene_block(mf_scene *s, float x, float y);
 void mf_lots_fill(mf_scene *s, const mf_block *b);
 void mf_props_fill(mf_scene *s, const mf_block *b);
 
-/* How many lots an edge has, from where, and how wide; 0: none. */
-int mf_lots_of(const mf_style *style, const mf_block *b, const mf_edge *e, float *from, float *width);
+/* What follows from a block's streets and kind: features, lots, the patch. */
+void mf_lots_prepare(const mf_style *style, mf_block *b);
 
 /* ---- ground.c ---- */
 /* The reflectance of the ground at a point; `width`: metres that are to be averaged; *wet: share of mirrored sky. */
