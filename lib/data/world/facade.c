@@ -27,7 +27,7 @@ static mf_rgb punched(wall *w, float bay, float part_u, float part_z) {
     bay = w->length / (float)bays;
     int column = (int)mf_floor(w->u / bay);
     float u = w->u / bay - (float)column - 0.5f, z = w->z / 3.1f - (float)floor - 0.52f;
-    float blur = mf_step(w->width, 1.2f, 4), soft = w->width + 0.04f;
+    float blur = mf_rise(w->width, 1.2f, 4), soft = w->width + 0.04f;
     if ((float)floor * 3.1f + 2.4f > w->height) /* gables */
         return c;
     float inside = in_box(u * bay, 0, part_u * bay / 2, soft) * in_box(z * 3.1f, 0, part_z * 1.55f, soft);
@@ -44,7 +44,7 @@ static mf_rgb punched(wall *w, float bay, float part_u, float part_z) {
 }
 
 static mf_rgb ribbons(wall *w) {
-    float z = mf_fraction(w->z / 3.4f), blur = mf_step(w->width, 1, 4), soft = (w->width + 0.04f) / 3.4f;
+    float z = mf_fraction(w->z / 3.4f), blur = mf_rise(w->width, 1, 4), soft = (w->width + 0.04f) / 3.4f;
     float glass = in_box(z, 0.55f, 0.27f, soft), post = mf_fraction(w->u / 1.6f) < 0.07f && w->width < 0.3f ? 0.5f : 1;
     glass = (glass * (1 - blur) + blur * 0.54f) * post;
     w->glass = glass;
@@ -53,7 +53,7 @@ static mf_rgb ribbons(wall *w) {
 
 static mf_rgb curtain(wall *w) {
     mf_rgb tint = mf_blend((mf_rgb){.05f, .09f, .13f}, (mf_rgb){.07f, .12f, .10f}, mf_unit(w->o->hash, 7));
-    float u = mf_fraction(w->u / 1.8f), z = mf_fraction(w->z / 3.4f), gone = 1 - mf_step(w->width, 0.6f, 2.5f);
+    float u = mf_fraction(w->u / 1.8f), z = mf_fraction(w->z / 3.4f), gone = 1 - mf_rise(w->width, 0.6f, 2.5f);
     float bars = u < 0.06f || z < 0.05f ? 1.0f : z < 0.25f ? 0.35f : 0.0f;
     float cell = mf_unit(window_hash(w, (int)(w->u / 1.8f), (int)(w->z / 3.4f)), 0);
     bars = bars * gone + 0.12f * (1 - gone);
@@ -62,7 +62,7 @@ static mf_rgb curtain(wall *w) {
 }
 
 static mf_rgb works(wall *w) {
-    float ribs = 1 - mf_step(w->width, 0.15f, 0.5f);
+    float ribs = 1 - mf_rise(w->width, 0.15f, 0.5f);
     mf_rgb c = mf_scale(w->o->wall, 1 - 0.18f * ribs * (mf_fraction(w->u / 0.6f) < 0.5f));
     if (w->length > 7 && w->z > w->height - 1.5f && w->z < w->height - 0.6f && mf_unit(w->hash, 8) < 0.5f) {
         w->glass = 0.8f;

@@ -34,7 +34,7 @@ static float noise(const spot *p, float cell, int salt) {
 }
 
 static float fine(const spot *p, float cell, int salt, float strength) {
-    float fade = 1 - mf_step(p->width, cell * 0.5f, cell * 2);
+    float fade = 1 - mf_rise(p->width, cell * 0.5f, cell * 2);
     return fade > 0 ? 1 + strength * fade * (noise(p, cell, salt) * 2 - 1) : 1;
 }
 
@@ -45,25 +45,25 @@ static const mf_rgb white = {.62f, .62f, .60f}, yellow = {.60f, .42f, .06f};
 static mf_rgb markings(const spot *p, mf_rgb c) {
     const mf_style *s = p->s->style;
     const mf_edge *e = p->e;
-    float d = p->in + e->half, end = p->along - e->s0, other = e->s1 - p->along, gone = 1 - mf_step(p->width, 0.8f, 4);
+    float d = p->in + e->half, end = p->along - e->s0, other = e->s1 - p->along, gone = 1 - mf_rise(p->width, 0.8f, 4);
     float reach = end < other ? end : other, junction = mf_junction(s);
     if (gone <= 0 || e->s1 - e->s0 < 2 * junction + 6 || reach < junction)
         return c;
     int near_start = end < other;
     if (mf_unit(e->hash, 30 + near_start) < 0.65f && reach < junction + 3.6f) { /* zebra */
         if (reach > junction + 0.6f)
-            c = mf_blend(c, white, gone * line(p, wrap(d + 0.5f, 1.0f), 0.25f) * mf_step(e->half - d, 0.1f, 0.4f));
+            c = mf_blend(c, white, gone * line(p, wrap(d + 0.5f, 1.0f), 0.25f) * mf_rise(e->half - d, 0.1f, 0.4f));
         return c;
     }
     if (reach > junction + 4.4f && reach < junction + 5.0f) {
         if (near_start == e->side)
-            c = mf_blend(c, white, gone * mf_step(e->half - d, 0.2f, 0.4f));
+            c = mf_blend(c, white, gone * mf_rise(e->half - d, 0.2f, 0.4f));
         return c;
     }
     if (reach < junction + 5)
         return c;
     int kind = mf_pick(e->hash, 34, 3);
-    float dash = kind ? mf_step(fabsf(wrap(p->along, 6)), 1.4f, 1.6f) : 0;
+    float dash = kind ? mf_rise(fabsf(wrap(p->along, 6)), 1.4f, 1.6f) : 0;
     if (mf_street_has(e, MF_STREET_MEDIAN)) {
         mf_rgb grass = mf_scale(s->grass, fine(p, 1, 3, 0.3f));
         c = d < 1.5f ? grass : d < 1.75f ? s->paving : c;
@@ -72,7 +72,7 @@ static mf_rgb markings(const spot *p, mf_rgb c) {
         c = mf_blend(c, s->yellow ? yellow : white, gone * two * (e->major && s->yellow ? 1 : 1 - dash));
     }
     if (e->half > 6)
-        c = mf_blend(c, white, gone * line(p, d - e->half * 0.5f, 0.07f) * mf_step(fabsf(wrap(p->along, 9)), 2.9f, 3.1f));
+        c = mf_blend(c, white, gone * line(p, d - e->half * 0.5f, 0.07f) * mf_rise(fabsf(wrap(p->along, 9)), 2.9f, 3.1f));
     if (mf_street_has(e, MF_STREET_TRAM))
         for (int k = 0; k < 2; k++)
             c = mf_blend(c, (mf_rgb){.03f, .03f, .035f}, gone * line(p, d - 0.9f - 1.43f * (float)k, 0.07f));
@@ -92,7 +92,7 @@ static mf_rgb markings(const spot *p, mf_rgb c) {
 static mf_rgb carriageway(const spot *p) {
     const mf_style *s = p->s->style;
     float tone = mf_between(p->e->hash, 37, 0.82f, 1.25f), end = p->along - p->e->s0, other = p->e->s1 - p->along;
-    float junction = mf_step(end < other ? end : other, mf_junction(s) - 0.5f, mf_junction(s) + 0.5f);
+    float junction = mf_rise(end < other ? end : other, mf_junction(s) - 0.5f, mf_junction(s) + 0.5f);
     float wear = noise(p, 8, 1) * 0.2f + 0.9f;
     mf_rgb c = mf_scale(s->asphalt, (1 + (tone - 1) * junction) * wear * fine(p, 0.125f, 2, 0.2f));
     if (noise(p, 16, 5) > 0.74f) /* patches */
@@ -103,7 +103,7 @@ static mf_rgb carriageway(const spot *p) {
 static mf_rgb pavement(const spot *p) {
     const mf_style *s = p->s->style;
     mf_rgb c = mf_scale(s->paving, mf_between(p->b->hash, 38, 0.85f, 1.1f) * (0.92f + 0.16f * noise(p, 4, 6)));
-    float joints = 1 - mf_step(p->width, 0.1f, 0.5f);
+    float joints = 1 - mf_rise(p->width, 0.1f, 0.5f);
     if (joints > 0)
         c = mf_scale(c, 1 - 0.25f * joints * line(p, wrap(p->along, 1.5f), 0.03f));
     if (p->in < 0.22f)
@@ -199,7 +199,7 @@ static mf_rgb plaza(spot *p) {
 static mf_rgb stalls(const spot *p) {
     const mf_style *s = p->s->style;
     mf_rgb c = mf_scale(s->asphalt, mf_between(p->b->hash, 84, 0.9f, 1.5f) * (0.92f + 0.16f * noise(p, 8, 16)) * fine(p, 0.25f, 2, 0.1f));
-    float v = p->v - 16 * mf_floor(p->v / 16), gone = 1 - mf_step(p->width, 0.8f, 4);
+    float v = p->v - 16 * mf_floor(p->v / 16), gone = 1 - mf_rise(p->width, 0.8f, 4);
     float row = v < 5 ? v : v >= 11 ? v - 11 : -1;
     if (row >= 0)
         c = mf_blend(c, white, gone * 0.9f * line(p, wrap(p->u, 2.5f), 0.06f));
@@ -214,7 +214,7 @@ static mf_rgb field(const spot *p) {
     float part = mf_between(p->b->hash, 85, -0.3f, 0.3f) * p->b->inner;
     int which = mf_pick(p->b->hash, 86 + (p->v > part), 6);
     mf_rgb c = mf_blend(crop[which], s->soil, 0.15f + 0.3f * p->s->look.dry * noise(p, 16, 17));
-    float along = p->v > part ? p->u : p->v, gone = 1 - mf_step(p->width, 0.5f, 2);
+    float along = p->v > part ? p->u : p->v, gone = 1 - mf_rise(p->width, 0.5f, 2);
     c = mf_scale(c, 0.9f + 0.2f * noise(p, 8, 18));
     c = mf_blend(c, mf_scale(s->soil, 0.8f), gone * 0.55f * line(p, wrap(along, 1.6f), 0.4f));
     c = mf_blend(c, mf_scale(s->soil, 0.9f), line(p, wrap(along, 24), 0.5f) * 0.8f);
@@ -233,7 +233,7 @@ static mf_rgb water(spot *p) {
 static mf_rgb yard(const spot *p) {
     const mf_style *s = p->s->style;
     mf_rgb c = mf_blend(s->paving, s->asphalt, mf_unit(p->b->hash, 88));
-    c = mf_blend(c, s->soil, mf_step(noise(p, 8, 21), 0.5f, 0.8f) * 0.6f);
+    c = mf_blend(c, s->soil, mf_rise(noise(p, 8, 21), 0.5f, 0.8f) * 0.6f);
     return mf_scale(c, (0.85f + 0.2f * noise(p, 4, 22)) * fine(p, 0.5f, 23, 0.1f));
 }
 
@@ -241,7 +241,7 @@ static mf_rgb pitch(const spot *p) {
     const mf_style *s = p->s->style;
     mf_patch q = p->b->patch;
     int court = mf_unit(p->b->hash, 89) < 0.35f;
-    float u = fabsf(p->u), v = fabsf(p->v), rx = q.rx - 3, ry = q.ry - 3, gone = 1 - mf_step(p->width, 0.6f, 3);
+    float u = fabsf(p->u), v = fabsf(p->v), rx = q.rx - 3, ry = q.ry - 3, gone = 1 - mf_rise(p->width, 0.6f, 3);
     mf_rgb c = mf_scale(lawn(p, 1), mf_fraction(p->u / 10) < 0.5f ? 1.1f : 0.9f);
     if (u > q.rx || v > q.ry)
         return lawn(p, 0.8f);
@@ -266,7 +266,7 @@ static mf_rgb pitch(const spot *p) {
 
 static mf_rgb scrub(const spot *p) {
     const mf_style *s = p->s->style;
-    mf_rgb c = mf_blend(s->soil, s->grass, mf_step(noise(p, 8, 24), 0.35f, 0.75f));
+    mf_rgb c = mf_blend(s->soil, s->grass, mf_rise(noise(p, 8, 24), 0.35f, 0.75f));
     return mf_scale(c, (0.75f + 0.4f * noise(p, 2, 25)) * fine(p, 0.25f, 26, 0.25f));
 }
 
@@ -297,7 +297,7 @@ static mf_rgb within(spot *p) {
 
 static mf_rgb winter(const spot *p, mf_rgb c, float cleared) {
     float depth = p->s->look.snow * (0.6f + 0.7f * noise(p, 4, 27)) - cleared;
-    return mf_blend(c, (mf_rgb){.80f, .82f, .86f}, mf_step(depth, 0.15f, 0.45f));
+    return mf_blend(c, (mf_rgb){.80f, .82f, .86f}, mf_rise(depth, 0.15f, 0.45f));
 }
 
 mf_rgb mf_ground(mf_scene *s, float x, float y, float width, float *wet) {

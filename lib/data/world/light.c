@@ -12,8 +12,8 @@ void mf_look_make(mf_look *l, const mf_style *style, uint64_t hash, int aerial) 
     mf_sincos(azimuth, &l->sun_x, &l->sun_y);
     l->sun_x *= c;
     l->sun_y *= c;
-    l->cloud = mf_step(mf_unit(h, 2), aerial ? 0.8f : 0.55f, 1);
-    float low = 1 - mf_step(s, 0.15f, 0.75f), sun = 2.5f * (1 - 0.8f * l->cloud);
+    l->cloud = mf_rise(mf_unit(h, 2), aerial ? 0.8f : 0.55f, 1);
+    float low = 1 - mf_rise(s, 0.15f, 0.75f), sun = 2.5f * (1 - 0.8f * l->cloud);
     l->sun = (mf_rgb){sun, sun * (0.95f - 0.13f * low), sun * (0.86f - 0.3f * low)};
     l->sky = mf_blend((mf_rgb){0.52f, 0.62f, 0.8f}, (mf_rgb){1.0f, 1.02f, 1.05f}, l->cloud);
     l->zenith = mf_blend((mf_rgb){0.16f, 0.34f, 0.78f}, (mf_rgb){0.72f, 0.75f, 0.8f}, l->cloud);
@@ -53,7 +53,7 @@ mf_rgb mf_sky(const mf_scene *s, float dx, float dy, float tangent) {
     float turn = mf_azimuth(dx, dy);
     if (tangent < hills(s, turn + 0.5f))
         return mf_blend(l->horizon, mf_times((mf_rgb){0.10f, 0.14f, 0.14f}, l->sky), 0.45f * (1 - s->style->haze * 0.5f));
-    mf_rgb c = mf_blend(l->horizon, l->zenith, mf_step(t, -0.1f, 0.75f));
+    mf_rgb c = mf_blend(l->horizon, l->zenith, mf_rise(t, -0.1f, 0.75f));
     float along = (dx * l->sun_x + dy * l->sun_y) / length + dz * l->sun_z;
     float glow = along > 0.9f ? (along - 0.9f) * 10 : 0;
     c = mf_blend(c, (mf_rgb){2, 1.9f, 1.6f}, glow * glow * glow * 0.6f * (1 - l->cloud));
@@ -62,7 +62,7 @@ mf_rgb mf_sky(const mf_scene *s, float dx, float dy, float tangent) {
     int32_t seed = (int32_t)(l->hash & 0xffff);
     float n = 0.55f * mf_noise(u, v, seed, 3) + 0.3f * mf_noise(u * 2.3f, v * 2.3f, 7, seed) +
               0.15f * mf_noise(u * 5, v * 5, seed, 11);
-    float cover = mf_step(n, 0.62f - 0.3f * mf_unit(l->hash, 9), 0.85f);
+    float cover = mf_rise(n, 0.62f - 0.3f * mf_unit(l->hash, 9), 0.85f);
     return mf_blend(c, mf_scale((mf_rgb){1.25f, 1.25f, 1.27f}, 1 - 0.25f * l->cloud), cover * 0.75f);
 }
 

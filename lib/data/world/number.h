@@ -47,7 +47,7 @@ static inline float mf_clamp(float x, float low, float high) {
     return x < low ? low : x > high ? high : x;
 }
 
-static inline float mf_step(float x, float from, float to) {
+static inline float mf_rise(float x, float from, float to) {
     x = mf_clamp((x - from) / (to - from), 0, 1);
     return x * x * (3 - 2 * x);
 }

@@ -54,7 +54,7 @@ static mf_rgb leaves(const mf_scene *s, const mf_object *o, float x, float y, fl
     for (int k = 0; k < 3; k++)
         normal[k] *= n;
     if (s->look.snow > 0 && o->object == MF_CONE)
-        c = mf_blend(c, (mf_rgb){.75f, .77f, .8f}, s->look.snow * mf_step(leaf, 0.35f, 0.6f) * 0.6f);
+        c = mf_blend(c, (mf_rgb){.75f, .77f, .8f}, s->look.snow * mf_rise(leaf, 0.35f, 0.6f) * 0.6f);
     return c;
 }
 
@@ -103,6 +103,6 @@ mf_rgb mf_object_top(const mf_scene *s, const mf_object *o, float x, float y, fl
     else
         c = slope(o, u, v, width, normal);
     if (s->look.snow > 0 && o->object == MF_BUILDING)
-        c = mf_blend(c, (mf_rgb){.8f, .82f, .86f}, mf_step(s->look.snow * (0.5f + mf_noise(u * 0.3f, v * 0.3f, (int32_t)(o->hash >> 8), 3)), 0.2f, 0.5f));
+        c = mf_blend(c, (mf_rgb){.8f, .82f, .86f}, mf_rise(s->look.snow * (0.5f + mf_noise(u * 0.3f, v * 0.3f, (int32_t)(o->hash >> 8), 3)), 0.2f, 0.5f));
     return c;
 }

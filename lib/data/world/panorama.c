@@ -181,7 +181,7 @@ static void paint_wall(view *v, const hit *h, float top) {
         float z = v->eye + h->d0 * v->tangent[r], width = h->d0 * v->tall[r] * (0.5f + 0.5f / slant);
         mf_rgb c = mf_object_wall(v->s, o, h->face, along, z, width, &glass);
         float lit = facing > 0 ? mf_shade_lit(v->s, x + nx * 0.8f, y + ny * 0.8f, z) : 0;
-        c = mf_light(l, c, nx, ny, 0, lit, 0.75f + 0.25f * mf_step(z, 0, 4));
+        c = mf_light(l, c, nx, ny, 0, lit, 0.75f + 0.25f * mf_rise(z, 0, 4));
         if (glass > 0) {
             float up = mf_clamp(v->tangent[r] * 0.8f + 0.3f, 0, 1);
             mf_rgb mirrored = mf_blend(mf_scale(l->horizon, 0.6f), l->zenith, up);
@@ -300,7 +300,7 @@ static void paint_flat(view *v, const hit *h) {
         }
         mf_rgb c = o->object == MF_POLE ? o->wall : mf_times(mf_scale(o->wall, leaf), l->leaf_tint);
         if (o->object == MF_CONE && l->snow > 0)
-            c = mf_blend(c, (mf_rgb){.75f, .77f, .8f}, l->snow * 0.5f * mf_step(leaf, 0.8f, 1.1f));
+            c = mf_blend(c, (mf_rgb){.75f, .77f, .8f}, l->snow * 0.5f * mf_rise(leaf, 0.8f, 1.1f));
         float lit = mf_shade_lit(v->s, v->x + v->dx * d - v->dx, v->y + v->dy * d - v->dy, z + 1);
         put(v, r, mf_light(l, c, nx, ny, 0.3f, lit, 0.8f), d);
     }

@@ -98,7 +98,7 @@ static mf_block_kind draw_kind(const mfrgn_world *w, uint64_t hash, double x, do
     int32_t shift = (int32_t)(w->hash & 0xffff);
     float centre = mf_noise((float)(x / 420), (float)(y / 420), shift, 0) * 0.75f +
                    mf_noise((float)(x / 130), (float)(y / 130), 0, shift) * 0.25f;
-    const unsigned char *weight = mf_step(centre, 0.34f, 0.62f) > mf_unit(hash, 3) ? s->centre : s->outside;
+    const unsigned char *weight = mf_rise(centre, 0.34f, 0.62f) > mf_unit(hash, 3) ? s->centre : s->outside;
     int total = 0, kind = 0;
     for (int k = 0; k < MF_KINDS; k++)
         total += weight[k];

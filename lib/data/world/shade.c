@@ -67,5 +67,5 @@ float mf_shade_lit(const mf_scene *s, float x, float y, float z) {
     float fu = u - (float)i, fv = v - (float)j;
     const float *t = &m->top[j * m->size + i];
     float a = t[0] + (t[1] - t[0]) * fu, b = t[m->size] + (t[m->size + 1] - t[m->size]) * fu;
-    return 1 - mf_step(a + (b - a) * fv - z, 0.15f, 0.9f);
+    return 1 - mf_rise(a + (b - a) * fv - z, 0.15f, 0.9f);
 }
