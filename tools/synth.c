@@ -142,10 +142,12 @@ static int check(synth_options *o, int arguments) {
         return tool_usage("--out is empty");
     if (!o->pairs && !o->tests)
         return tool_usage("--pairs and --test-pairs are both 0");
-    if (!o->city_count && take_cities(o, o->layout == SYNTH_VIGOR ? "aldergate,rosenfeld,maplewood,portmere" : "aldergate"))
+    if (!o->city_count &&
+        take_cities(o, o->layout == SYNTH_VIGOR ? "aldergate,rosenfeld,maplewood,portmere" : "aldergate"))
         return TOOL_USAGE;
     if (o->layout == SYNTH_VIGOR && o->city_count != 4)
-        return tool_usage("--layout vigor takes four cities, which stand for the reader's NewYork, Seattle, SanFrancisco and Chicago");
+        return tool_usage("--layout vigor takes four cities, which stand for the reader's NewYork, Seattle, "
+                          "SanFrancisco and Chicago");
     if (o->layout == SYNTH_VIGOR && o->offset > 0)
         return tool_usage("--layout vigor has offsets of its own: --offset does not go with it");
     if (o->offset > o->size / 2)
@@ -179,8 +181,15 @@ static int work_on(synth_plan *plan, int quiet) {
 static int run(const tool_command *command, int argc, char **argv) {
     tool_options options;
     int first;
-    synth_options o = {.pairs = 100, .seed = 1, .aerial_width = 256, .aerial_height = 256, .ground_width = 512,
-                       .ground_height = 128, .size = 80, .spacing = 60, .fov = 360};
+    synth_options o = {.pairs = 100,
+                       .seed = 1,
+                       .aerial_width = 256,
+                       .aerial_height = 256,
+                       .ground_width = 512,
+                       .ground_height = 128,
+                       .size = 80,
+                       .spacing = 60,
+                       .fov = 360};
     int code = tool_parse(command, argc, argv, &options, take, &o, &first);
     if (code < 0 && o.list)
         code = print_cities();
@@ -201,8 +210,10 @@ const tool_command command_synth = {
     "synth",
     "make a data set of a synthetic town",
     "--out DIR [OPTIONS]",
-    "Renders places of a procedural town twice: from above, and as a panorama from the street.  A city is a style; with\n"
-    "a seed it is a town, the same on every machine.  Pairs for training lie west of the town's middle, those for testing\n"
+    "Renders places of a procedural town twice: from above, and as a panorama from the street.  A city is a style; "
+    "with\n"
+    "a seed it is a town, the same on every machine.  Pairs for training lie west of the town's middle, those for "
+    "testing\n"
     "east of it.  'mfrgn eval' and 'mfrgn train' read the folder: --dataset pairs, cvusa or vigor.",
     "  mfrgn synth --out town --city rosenfeld --pairs 2000 --test-pairs 500\n"
     "  mfrgn synth --out towns --city all --pairs 500 --aerial-size 128x128 --ground-size 64x256\n"

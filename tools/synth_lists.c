@@ -114,8 +114,12 @@ static pair *list_pairs(synth_plan *plan, int city, size_t *count) {
 }
 
 static int add_ground(synth_plan *plan, int city, const pair *p, char *path) {
-    mfrgn_shot s = {.struct_size = sizeof s, .east = p->place.east, .north = p->place.north, .day = p->day,
-                    .heading = p->heading, .fov = plan->options->fov};
+    mfrgn_shot s = {.struct_size = sizeof s,
+                    .east = p->place.east,
+                    .north = p->place.north,
+                    .day = p->day,
+                    .heading = p->heading,
+                    .fov = plan->options->fov};
     return add(plan, city, MFRGN_VIEW_GROUND, &s, path);
 }
 
@@ -205,8 +209,9 @@ static int lay_cvusa(synth_plan *plan, int write) {
             const pair *p = &all[i];
             id++;
             if (write) {
-                fprintf(out[p->test].file, "bingmap/19/%07ld.png,streetview/panos/%07ld.png,streetview/annotations/%07ld.png\n",
-                        id, id, id);
+                fprintf(out[p->test].file,
+                        "bingmap/19/%07ld.png,streetview/panos/%07ld.png,streetview/annotations/%07ld.png\n", id, id,
+                        id);
                 fprintf(out[2].file, "%.7f,%.7f\n", p->place.latitude, p->place.longitude);
             } else {
                 good = add_ground(plan, city, p, tool_format("%s/streetview/panos/%07ld.png", o->out, id)) &&
@@ -297,7 +302,8 @@ static int label(const synth_plan *plan, int city, const pair *p, FILE *file) {
     return good;
 }
 
-static int vigor_lists(synth_plan *plan, int city, const pair *all, size_t count, const tile *tiles, size_t tile_count) {
+static int vigor_lists(synth_plan *plan, int city, const pair *all, size_t count, const tile *tiles,
+                       size_t tile_count) {
     static const char *const names[] = {"same_area_balanced_train.txt", "same_area_balanced_test.txt",
                                         "pano_label_balanced.txt", "satellite_list.txt"};
     out_file out[4] = {{0}};
@@ -339,7 +345,8 @@ static int vigor_city(synth_plan *plan, int city, int write) {
     for (size_t k = 0; good && k < 3; k++) {
         char folder[64];
         const char *percent = strchr(folders[k], '%');
-        snprintf(folder, sizeof folder, "%.*s%s%s", (int)(percent - folders[k]), folders[k], vigor_names[city], percent + 2);
+        snprintf(folder, sizeof folder, "%.*s%s%s", (int)(percent - folders[k]), folders[k], vigor_names[city],
+                 percent + 2);
         good = make_folders(o, folder);
     }
     pair *all = good ? list_pairs(plan, city, &count) : NULL;
@@ -350,7 +357,9 @@ static int vigor_city(synth_plan *plan, int city, int write) {
     for (size_t i = 0; good && !write && i < count; i++)
         good = add_ground(plan, city, &all[i], vigor_path(o, city, "panorama", panorama_name(&all[i])));
     for (size_t i = 0; good && !write && i < tile_count; i++) {
-        unsigned long day = (unsigned long)(mix((uint64_t)tiles[i].i * 1000003u ^ (uint64_t)tiles[i].j ^ (uint64_t)o->day << 40) & 0xffffffffu);
+        unsigned long day =
+            (unsigned long)(mix((uint64_t)tiles[i].i * 1000003u ^ (uint64_t)tiles[i].j ^ (uint64_t)o->day << 40) &
+                            0xffffffffu);
         good = add_aerial(plan, city, (double)tiles[i].i * o->size / 2, (double)tiles[i].j * o->size / 2, day,
                           vigor_path(o, city, "satellite", tile_name(plan, city, tiles[i])));
     }

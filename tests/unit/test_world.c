@@ -155,7 +155,8 @@ typedef struct job {
 
 static void *render_both(void *argument) {
     job *j = argument;
-    mfrgn_shot shot = {.struct_size = sizeof(shot), .east = 700.25 * j->number - 900, .north = 333.5, .day = 7, .size_m = 90};
+    mfrgn_shot shot = {
+        .struct_size = sizeof(shot), .east = 700.25 * j->number - 900, .north = 333.5, .day = 7, .size_m = 90};
     for (int view = 0; view < 2; view++) {
         mfrgn_bitmap *b = NULL;
         if (mfrgn_bitmap_create(context, view ? 64 : 128, view ? 64 : 32, &b) == MFRGN_OK &&

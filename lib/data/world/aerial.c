@@ -11,9 +11,7 @@ typedef struct canvas {
 } canvas;
 
 static void draw(canvas *c, const mf_object *o, int32_t index) {
-    float r = o->object == MF_BUILDING || o->object == MF_BOX
-                  ? 0.0f
-                  : o->hx;
+    float r = o->object == MF_BUILDING || o->object == MF_BOX ? 0.0f : o->hx;
     float ex = r > 0 ? r : fabsf(o->ax) * o->hx + fabsf(o->ay) * o->hy;
     float ey = r > 0 ? r : fabsf(o->ay) * o->hx + fabsf(o->ax) * o->hy;
     int x0 = (int)mf_floor((o->x - ex - c->west) / c->step), x1 = (int)mf_floor((o->x + ex - c->west) / c->step);
@@ -25,7 +23,8 @@ static void draw(canvas *c, const mf_object *o, int32_t index) {
     for (int y = y0; y <= y1; y++)
         for (int x = x0; x <= x1; x++) {
             int k = y * c->width + x;
-            float z = mf_object_height(o, c->west + ((float)x + 0.5f) * c->step, c->north - ((float)y + 0.5f) * c->step);
+            float z =
+                mf_object_height(o, c->west + ((float)x + 0.5f) * c->step, c->north - ((float)y + 0.5f) * c->step);
             if (z > c->z[k]) {
                 c->z[k] = z;
                 c->object[k] = index;

@@ -31,7 +31,8 @@ static mf_rgb punched(wall *w, float bay, float part_u, float part_z) {
     if ((float)floor * 3.1f + 2.4f > w->height) /* gables */
         return c;
     float inside = in_box(u * bay, 0, part_u * bay / 2, soft) * in_box(z * 3.1f, 0, part_z * 1.55f, soft);
-    float frame = in_box(u * bay, 0, part_u * bay / 2 + 0.14f, soft) * in_box(z * 3.1f, 0, part_z * 1.55f + 0.14f, soft);
+    float frame =
+        in_box(u * bay, 0, part_u * bay / 2 + 0.14f, soft) * in_box(z * 3.1f, 0, part_z * 1.55f + 0.14f, soft);
     uint64_t h = window_hash(w, column, floor);
     mf_rgb g = pane;
     if (mf_unit(h, 0) < 0.25f) /* curtains */
@@ -77,7 +78,8 @@ static mf_rgb works(wall *w) {
 }
 
 static mf_rgb shops(wall *w) {
-    static const mf_rgb sign[] = {{.5f, .06f, .05f}, {.06f, .2f, .45f}, {.55f, .4f, .06f}, {.07f, .3f, .15f}, {.6f, .6f, .58f}, {.08f, .08f, .09f}};
+    static const mf_rgb sign[] = {{.5f, .06f, .05f}, {.06f, .2f, .45f}, {.55f, .4f, .06f},
+                                  {.07f, .3f, .15f}, {.6f, .6f, .58f},  {.08f, .08f, .09f}};
     int bays = (int)(w->length / 6 + 0.5f);
     float bay = w->length / (float)(bays < 1 ? 1 : bays);
     int n = (int)mf_floor(w->u / bay);

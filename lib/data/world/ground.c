@@ -72,7 +72,8 @@ static mf_rgb markings(const spot *p, mf_rgb c) {
         c = mf_blend(c, s->yellow ? yellow : white, gone * two * (e->major && s->yellow ? 1 : 1 - dash));
     }
     if (e->half > 6)
-        c = mf_blend(c, white, gone * line(p, d - e->half * 0.5f, 0.07f) * mf_rise(fabsf(wrap(p->along, 9)), 2.9f, 3.1f));
+        c = mf_blend(c, white,
+                     gone * line(p, d - e->half * 0.5f, 0.07f) * mf_rise(fabsf(wrap(p->along, 9)), 2.9f, 3.1f));
     if (mf_street_has(e, MF_STREET_TRAM))
         for (int k = 0; k < 2; k++)
             c = mf_blend(c, (mf_rgb){.03f, .03f, .035f}, gone * line(p, d - 0.9f - 1.43f * (float)k, 0.07f));
@@ -182,23 +183,25 @@ static mf_rgb plaza(spot *p) {
     const mf_style *s = p->s->style;
     mf_patch q = p->b->patch;
     float du = p->u - q.x, dv = p->v - q.y, r = sqrtf(du * du + dv * dv), period = mf_between(p->b->hash, 81, 3, 7);
-    mf_rgb light = mf_scale(s->paving, 1.15f), dark = mf_times(s->paving, mf_unit(p->b->hash, 82) < 0.5f ? (mf_rgb){.6f, .6f, .62f} : (mf_rgb){.75f, .5f, .4f});
+    mf_rgb light = mf_scale(s->paving, 1.15f),
+           dark = mf_times(s->paving,
+                           mf_unit(p->b->hash, 82) < 0.5f ? (mf_rgb){.6f, .6f, .62f} : (mf_rgb){.75f, .5f, .4f});
     if (r < q.rx) {
         p->wet = r < q.rx - 0.5f ? 0.3f : 0;
         return p->wet > 0 ? mf_scale(s->water, 1.6f) : mf_scale(s->paving, 0.8f);
     }
     int pattern = mf_pick(p->b->hash, 83, 3);
-    float t = pattern == 0 ? line(p, wrap(r, period), period / 4)
-              : pattern == 1
-                  ? fabsf(line(p, wrap(p->u, period), period / 4) - line(p, wrap(p->v, period), period / 4))
-                  : line(p, wrap(p->v, period), 0.4f) > 0 ? 1
-                                                          : line(p, wrap(p->u, period), 0.4f);
+    float t = pattern == 0   ? line(p, wrap(r, period), period / 4)
+              : pattern == 1 ? fabsf(line(p, wrap(p->u, period), period / 4) - line(p, wrap(p->v, period), period / 4))
+              : line(p, wrap(p->v, period), 0.4f) > 0 ? 1
+                                                      : line(p, wrap(p->u, period), 0.4f);
     return mf_scale(mf_blend(light, dark, t), 0.94f + 0.12f * noise(p, 2, 15));
 }
 
 static mf_rgb stalls(const spot *p) {
     const mf_style *s = p->s->style;
-    mf_rgb c = mf_scale(s->asphalt, mf_between(p->b->hash, 84, 0.9f, 1.5f) * (0.92f + 0.16f * noise(p, 8, 16)) * fine(p, 0.25f, 2, 0.1f));
+    mf_rgb c = mf_scale(s->asphalt, mf_between(p->b->hash, 84, 0.9f, 1.5f) * (0.92f + 0.16f * noise(p, 8, 16)) *
+                                        fine(p, 0.25f, 2, 0.1f));
     float v = p->v - 16 * mf_floor(p->v / 16), gone = 1 - mf_rise(p->width, 0.8f, 4);
     float row = v < 5 ? v : v >= 11 ? v - 11 : -1;
     if (row >= 0)
@@ -210,7 +213,8 @@ static mf_rgb stalls(const spot *p) {
 
 static mf_rgb field(const spot *p) {
     const mf_style *s = p->s->style;
-    static const mf_rgb crop[] = {{.16f, .22f, .05f}, {.42f, .34f, .13f}, {.24f, .17f, .11f}, {.10f, .19f, .05f}, {.50f, .42f, .06f}, {.20f, .24f, .10f}};
+    static const mf_rgb crop[] = {{.16f, .22f, .05f}, {.42f, .34f, .13f}, {.24f, .17f, .11f},
+                                  {.10f, .19f, .05f}, {.50f, .42f, .06f}, {.20f, .24f, .10f}};
     float part = mf_between(p->b->hash, 85, -0.3f, 0.3f) * p->b->inner;
     int which = mf_pick(p->b->hash, 86 + (p->v > part), 6);
     mf_rgb c = mf_blend(crop[which], s->soil, 0.15f + 0.3f * p->s->look.dry * noise(p, 16, 17));
@@ -248,14 +252,17 @@ static mf_rgb pitch(const spot *p) {
     if (court) { /* hard courts, side by side */
         float cu = wrap(p->u, 17), cv = p->v;
         c = fabsf(cu) < 5.5f && v < 12 ? (mf_rgb){.10f, .20f, .34f} : (mf_rgb){.13f, .27f, .16f};
-        float l = line(p, fabsf(cu) - 5.5f, 0.06f) + line(p, fabsf(cu) - 4.1f, 0.06f) + line(p, fabsf(cv) - 6.4f, 0.06f);
+        float l =
+            line(p, fabsf(cu) - 5.5f, 0.06f) + line(p, fabsf(cu) - 4.1f, 0.06f) + line(p, fabsf(cv) - 6.4f, 0.06f);
         return mf_blend(c, white, v < 12 ? gone * mf_clamp(l, 0, 1) : 0);
     }
     if (mf_unit(p->b->hash, 90) < 0.5f && (u > rx - 2 || v > ry - 2)) /* a running track */
-        return mf_blend((mf_rgb){.40f, .12f, .07f}, white, gone * 0.7f * line(p, wrap(u > rx - 2 ? u - rx : v - ry, 1.2f), 0.05f));
+        return mf_blend((mf_rgb){.40f, .12f, .07f}, white,
+                        gone * 0.7f * line(p, wrap(u > rx - 2 ? u - rx : v - ry, 1.2f), 0.05f));
     rx -= 2.5f;
     ry -= 2.5f;
-    float l = u < rx + 0.1f && v < ry + 0.1f ? line(p, u - rx, 0.07f) + line(p, v - ry, 0.07f) + line(p, p->u, 0.07f) : 0;
+    float l =
+        u < rx + 0.1f && v < ry + 0.1f ? line(p, u - rx, 0.07f) + line(p, v - ry, 0.07f) + line(p, p->u, 0.07f) : 0;
     float r = sqrtf(u * u + v * v);
     l += line(p, r - ry * 0.35f, 0.07f);
     if (v < ry * 0.5f)

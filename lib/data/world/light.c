@@ -52,10 +52,11 @@ mf_rgb mf_sky(const mf_scene *s, float dx, float dy, float tangent) {
     float length = sqrtf(1 + tangent * tangent), dz = tangent / length, t = dz > 0 ? dz : 0;
     float turn = mf_azimuth(dx, dy);
     if (tangent < hills(s, turn + 0.5f))
-        return mf_blend(l->horizon, mf_times((mf_rgb){0.10f, 0.14f, 0.14f}, l->sky), 0.45f * (1 - s->style->haze * 0.5f));
+        return mf_blend(l->horizon, mf_times((mf_rgb){0.10f, 0.14f, 0.14f}, l->sky),
+                        0.45f * (1 - s->style->haze * 0.5f));
     mf_rgb c = mf_blend(l->horizon, l->zenith, mf_rise(t, -0.1f, 0.75f));
     float along = (dx * l->sun_x + dy * l->sun_y) / length + dz * l->sun_z;
-    float glow = along > 0.9f ? (along - 0.9f) * 10 : 0;
+    float glow = along > 0.93f ? (along - 0.93f) * 14 : 0;
     c = mf_blend(c, (mf_rgb){2, 1.9f, 1.6f}, glow * glow * glow * 0.6f * (1 - l->cloud));
     /* clouds on a plane overhead */
     float k = 3 / (dz + 0.16f), u = dx / length * k, v = dy / length * k;

@@ -142,6 +142,8 @@ static int build(filler *f, mf_object *o, uint64_t h, int floors, int style) {
         o->ay = t;
     }
     o->z1 = (float)floors * (style == 3 ? 4.2f : 3.1f) + (style == 4 ? 0.3f : 0.8f);
+    if (style == 3 && o->hx < 4) /* a garage */
+        o->z1 = 2.7f;
     float pitch = style == 3 ? 0.25f : mf_between(f->b->hash, 40, 0.55f, 0.95f);
     o->zr = o->z1 + (o->roof == MF_FLAT ? 0 : o->hy * pitch);
     if (!fits(f, o))
@@ -166,7 +168,8 @@ static void fence(filler *f, const mf_edge *e, uint64_t h, float along, float in
     along_edge(f->b, e, along, (in0 + in1) / 2, &o);
     o.z1 = o.zr = hedge ? 1.5f : 1.3f;
     o.hx = hedge ? 0.4f : 0.08f;
-    o.wall = o.top = hedge ? mf_scale(f->s->style->leaf, 1.2f) : mf_blend((mf_rgb){.4f, .3f, .2f}, (mf_rgb){.7f, .7f, .68f}, mf_unit(h, 1));
+    o.wall = o.top = hedge ? mf_scale(f->s->style->leaf, 1.2f)
+                           : mf_blend((mf_rgb){.4f, .3f, .2f}, (mf_rgb){.7f, .7f, .68f}, mf_unit(h, 1));
     o.style = (unsigned char)(hedge ? 1 : 0);
     if (mf_clear(f->b, o.x + e->nx * o.hy, o.y + e->ny * o.hy) >= f->margin)
         mf_scene_add(f->s, &o);
@@ -262,7 +265,8 @@ static void tree(filler *f, float x, float y, uint64_t h, float size) {
     if (mf_unit(h, 54) < 0.06f)
         leaf = mf_times(leaf, (mf_rgb){2.4f, 0.6f, 1.2f}); /* a copper beech */
     o.wall = o.top = leaf;
-    mf_object trunk = {.object = MF_POLE, .x = x, .y = y, .ax = 1, .wall = {.11f, .08f, .06f}, .top = {.11f, .08f, .06f}};
+    mf_object trunk = {
+        .object = MF_POLE, .x = x, .y = y, .ax = 1, .wall = {.11f, .08f, .06f}, .top = {.11f, .08f, .06f}};
     if (draw < s->species[0]) {
         o.object = MF_CROWN;
         o.hx = r;
@@ -349,7 +353,8 @@ static void street_trees(filler *f) {
 /* ---- kinds ---- */
 
 static void boxes(filler *f, int tries) { /* containers, boats */
-    static const mf_rgb colour[] = {{.42f, .08f, .05f}, {.06f, .16f, .34f}, {.10f, .30f, .14f}, {.55f, .30f, .06f}, {.6f, .6f, .6f}};
+    static const mf_rgb colour[] = {
+        {.42f, .08f, .05f}, {.06f, .16f, .34f}, {.10f, .30f, .14f}, {.55f, .30f, .06f}, {.6f, .6f, .6f}};
     const mf_block *b = f->b;
     for (int k = 0; k < tries; k++) {
         uint64_t h = mf_mix2(b->hash, k, 70);
@@ -360,7 +365,8 @@ static void boxes(filler *f, int tries) { /* containers, boats */
         o.hx = boat ? mf_between(h, 2, 3, 8) : 6;
         o.hy = boat ? o.hx * 0.3f : 1.25f;
         o.z1 = o.zr = boat ? 1.3f : 2.6f * (float)(1 + mf_pick(h, 3, 2));
-        o.wall = o.top = mf_scale(boat ? (mf_rgb){.6f, .58f, .54f} : colour[mf_pick(h, 4, 5)], mf_between(h, 6, 0.6f, 1.2f));
+        o.wall = o.top =
+            mf_scale(boat ? (mf_rgb){.6f, .58f, .54f} : colour[mf_pick(h, 4, 5)], mf_between(h, 6, 0.6f, 1.2f));
         if (mf_clear(b, o.x, o.y) > f->margin + o.hx + 2 && free_of_buildings(f, o.x, o.y, o.hx))
             mf_scene_add(f->s, &o);
     }

@@ -100,7 +100,9 @@ static inline void mf_sincos(float turns, float *sine, float *cosine) {
 /* atan(x) in turns, for any x; 2e-6 (after Abramowitz and Stegun 4.4.49). */
 static inline float mf_atan(float x) {
     float a = x < 0 ? -x : x, y = a > 1 ? 1 / a : a, y2 = y * y;
-    float t = y * (0.15915132f + y2 * (-0.05293867f + y2 * (0.0308034f + y2 * (-0.01853087f + y2 * (0.00838003f - y2 * 0.00186549f)))));
+    float t =
+        y * (0.15915132f +
+             y2 * (-0.05293867f + y2 * (0.0308034f + y2 * (-0.01853087f + y2 * (0.00838003f - y2 * 0.00186549f)))));
     t = a > 1 ? 0.25f - t : t;
     return x < 0 ? -t : t;
 }

@@ -81,7 +81,8 @@ static mf_rgb slope(const mf_object *o, float u, float v, float width, float nor
     float rows = width < 0.35f ? mf_fraction((across != 0 ? v : u) * 2) < 0.3f ? 0.88f : 1.03f : 1;
     float age = 0.86f + 0.28f * mf_noise(u * 0.7f, v * 0.7f, (int32_t)(o->hash & 0xffff), 2);
     mf_rgb c = mf_scale(o->top, rows * age);
-    if (o->object == MF_BUILDING && o->style != 3 && mf_unit(o->hash, 1) < 0.25f && along == 0 && width < 0.8f) { /* roof lights */
+    if (o->object == MF_BUILDING && o->style != 3 && mf_unit(o->hash, 1) < 0.25f && along == 0 &&
+        width < 0.8f) { /* roof lights */
         float a = u - 4 * mf_floor(u / 4 + 0.5f);
         if (fabsf(a) < 0.5f && fabsf(fabsf(v) - o->hy * 0.5f) < 0.6f && fabsf(u) < o->hx - 1)
             c = (mf_rgb){.12f, .16f, .2f};
@@ -103,6 +104,8 @@ mf_rgb mf_object_top(const mf_scene *s, const mf_object *o, float x, float y, fl
     else
         c = slope(o, u, v, width, normal);
     if (s->look.snow > 0 && o->object == MF_BUILDING)
-        c = mf_blend(c, (mf_rgb){.8f, .82f, .86f}, mf_rise(s->look.snow * (0.5f + mf_noise(u * 0.3f, v * 0.3f, (int32_t)(o->hash >> 8), 3)), 0.2f, 0.5f));
+        c = mf_blend(
+            c, (mf_rgb){.8f, .82f, .86f},
+            mf_rise(s->look.snow * (0.5f + mf_noise(u * 0.3f, v * 0.3f, (int32_t)(o->hash >> 8), 3)), 0.2f, 0.5f));
     return c;
 }

@@ -14,22 +14,22 @@ typedef struct hit {
     const mf_object *o;
     float d0, d1; /* where the ray enters and leaves */
     float order;
-    float off;    /* round objects: the axis passes so far to the left */
+    float off; /* round objects: the axis passes so far to the left */
     int face;
 } hit;
 
 typedef struct view {
     mf_scene *s;
     float x, y, eye;
-    int columns, rows; /* samples */
+    int columns, rows;         /* samples */
     float turn, fov, vertical; /* turns */
-    float *tangent, *tall; /* of each row; metres a row covers at 1 m */
-    int *first, *list; /* objects of each column */
+    float *tangent, *tall;     /* of each row; metres a row covers at 1 m */
+    int *first, *list;         /* objects of each column */
     /* the column */
     float dx, dy;
     mf_rgb *light;
     unsigned char *full; /* weight of the sample; 0: not painted */
-    int odd; /* of the column */
+    int odd;             /* of the column */
     mf_rgb *sky;
     unsigned char *have_sky;
 } view;
@@ -171,7 +171,8 @@ static void paint_wall(view *v, const hit *h, float top) {
     const mf_object *o = h->o;
     const mf_look *l = &v->s->look;
     float x = v->x + v->dx * h->d0, y = v->y + v->dy * h->d0, dx = x - o->x, dy = y - o->y;
-    float sign = h->face & 1 ? -1.0f : 1.0f, nx = sign * (h->face < 2 ? o->ax : -o->ay), ny = sign * (h->face < 2 ? o->ay : o->ax);
+    float sign = h->face & 1 ? -1.0f : 1.0f, nx = sign * (h->face < 2 ? o->ax : -o->ay),
+          ny = sign * (h->face < 2 ? o->ay : o->ax);
     float along = h->face < 2 ? -dx * o->ay + dy * o->ax : dx * o->ax + dy * o->ay, glass;
     float facing = nx * l->sun_x + ny * l->sun_y, slant = fabsf(nx * v->dx + ny * v->dy) + 0.08f;
     int r0 = row_of(v, (top - v->eye) / h->d0), r1 = row_of(v, (o->z0 - v->eye) / h->d0);
@@ -258,7 +259,8 @@ static void paint_crown(view *v, const hit *h) {
         float A = ia + t * t * ib, B = -dc * ia + q * t * ib, C = dc * dc * ia + q * q * ib - 1, D = B * B - A * C;
         if (D <= 0)
             continue;
-        float d = (-B - sqrtf(D)) / A, z = v->eye + d * t, lx = (d - dc) / o->hx, lz = (z - zc) / half, ly = h->off / o->hx;
+        float d = (-B - sqrtf(D)) / A, z = v->eye + d * t, lx = (d - dc) / o->hx, lz = (z - zc) / half,
+              ly = h->off / o->hx;
         float rim = sqrtf(D) / (A * chord); /* 0 at the outline */
         float su = (lx * 0.7f + ly) * o->hx * 1.7f, sv = z * 1.7f;
         float leaf = mf_noise(su, sv, salt, 0), small = mf_noise(su * 2.7f, sv * 2.7f, 0, salt);
@@ -311,7 +313,8 @@ static void paint_ground(view *v, int r) {
     const mf_look *l = &v->s->look;
     if ((r + v->odd) & 1)
         return;
-    float t = v->tangent[r], d = v->eye / -t, deep = v->tall[r] * (1 + t * t) * d / -t, across = d * v->fov * 6.2831853f / (float)v->columns;
+    float t = v->tangent[r], d = v->eye / -t, deep = v->tall[r] * (1 + t * t) * d / -t,
+          across = d * v->fov * 6.2831853f / (float)v->columns;
     float wet, x = v->x + v->dx * d, y = v->y + v->dy * d;
     deep = deep > 400 ? 400 : deep;
     mf_rgb c = mf_ground(v->s, x, y, sqrtf(deep * across), &wet);
@@ -416,15 +419,17 @@ static void render(view *v, mfrgn_bitmap *bitmap) {
     }
 }
 
-mfrgn_status mf_render_ground(mf_scene *s, float x, float y, float eye, float heading, float fov, mfrgn_bitmap *bitmap) {
+mfrgn_status mf_render_ground(mf_scene *s, float x, float y, float eye, float heading, float fov,
+                              mfrgn_bitmap *bitmap) {
     mfrgn_context *context = s->world->context;
     view v = {.s = s, .x = x, .y = y, .eye = eye, .turn = heading / 360, .fov = fov / 360};
     v.columns = bitmap->width * FINE;
     v.rows = bitmap->height * FINE;
     v.vertical = v.fov * (float)bitmap->height / (float)bitmap->width;
     v.vertical = v.vertical > 0.5f ? 0.5f : v.vertical;
-    size_t rows = (size_t)v.rows, bytes = rows * (2 * sizeof(float) + FINE * sizeof(mf_rgb) + FINE + sizeof(mf_rgb) + 1) +
-                                          ((size_t)v.columns + 1) * sizeof(int);
+    size_t rows = (size_t)v.rows,
+           bytes = rows * (2 * sizeof(float) + FINE * sizeof(mf_rgb) + FINE + sizeof(mf_rgb) + 1) +
+                   ((size_t)v.columns + 1) * sizeof(int);
     char *memory = mf_alloc(context, bytes);
     if (!memory)
         return mf_fail_memory(context, bytes, "a panorama");

@@ -1,5 +1,5 @@
-/* Places on streets, from a town's origin outwards: at most one a square of side `spacing`, and of two that are too close
- * the one with the lower hash gives way.  So a place depends on its neighbourhood alone. */
+/* Places on streets, from a town's origin outwards: at most one a square of side `spacing`, and of two that are too
+ * close the one with the lower hash gives way.  So a place depends on its neighbourhood alone. */
 #include "data/world/lots.h"
 
 #include <stdlib.h>
@@ -47,7 +47,8 @@ static candidate make(const search *s, int i, int j) {
         float to = e->half * (mf_street_has(e, MF_STREET_MEDIAN) ? 0.6f : 0.4f) - e->half - in;
         c.x = u + e->nx * to;
         c.y = v + e->ny * to;
-        c.there = c.x >= 0 && c.y >= 0 && c.x < (float)s->side && c.y < (float)s->side && along > e->s0 && along < e->s1;
+        c.there =
+            c.x >= 0 && c.y >= 0 && c.x < (float)s->side && c.y < (float)s->side && along > e->s0 && along < e->s1;
     }
     return c;
 }
@@ -107,7 +108,8 @@ static mfrgn_status look(search *s, mfrgn_world_part part, size_t count, size_t 
     }
     for (size_t k = 0; k < n * n; k++) {
         int i = (int)(k % n) - s->reach, j = (int)(k / n) - s->reach;
-        int skip = part == MFRGN_WORLD_TRAIN ? (i - 1) * s->side > -GUARD : part == MFRGN_WORLD_TEST && (i + 2) * s->side < GUARD;
+        int skip = part == MFRGN_WORLD_TRAIN ? (i - 1) * s->side > -GUARD
+                                             : part == MFRGN_WORLD_TEST && (i + 2) * s->side < GUARD;
         s->at[k] = skip ? (candidate){0} : make(s, i, j);
     }
     for (size_t k = 0; k < n * n; k++) { /* the outermost squares do not know all their neighbours */
@@ -133,8 +135,8 @@ mfrgn_status mfrgn_world_places(const mfrgn_world *world, mfrgn_world_part part,
         return mf_fail(world->context, MFRGN_ERROR_ARGUMENT,
                        "mfrgn_world_places: NULL, a count of %zu (1 .. 1,000,000), or struct_size is not set", count);
     if (!(spacing_m >= 10 && spacing_m <= 1000) || (int)part < 0 || part > MFRGN_WORLD_TEST)
-        return mf_fail(world->context, MFRGN_ERROR_ARGUMENT, "mfrgn_world_places: a spacing of %g m (10 .. 1000), part %d",
-                       spacing_m, (int)part);
+        return mf_fail(world->context, MFRGN_ERROR_ARGUMENT,
+                       "mfrgn_world_places: a spacing of %g m (10 .. 1000), part %d", spacing_m, (int)part);
     search s = {.w = world, .side = spacing_m, .reach = 8 + (int)sqrt((double)count) + (int)(GUARD / spacing_m)};
     for (size_t found = 0; found < count; s.reach += 8 + s.reach / 3)
         MF_TRY(look(&s, part, count, places->struct_size, places, &found));

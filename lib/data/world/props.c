@@ -2,12 +2,21 @@
 #include "data/world/lots.h"
 
 static void car(mf_scene *s, float x, float y, float ax, float ay, uint64_t h) {
-    static const mf_rgb colour[] = {{.7f, .7f, .7f}, {.35f, .36f, .38f}, {.05f, .05f, .06f}, {.4f, .05f, .04f},
-                                    {.06f, .12f, .32f}, {.6f, .6f, .58f}, {.16f, .17f, .18f}, {.1f, .2f, .12f}};
+    static const mf_rgb colour[] = {{.7f, .7f, .7f},    {.35f, .36f, .38f}, {.05f, .05f, .06f}, {.4f, .05f, .04f},
+                                    {.06f, .12f, .32f}, {.6f, .6f, .58f},   {.16f, .17f, .18f}, {.1f, .2f, .12f}};
     mf_rgb c = colour[mf_pick(h, 0, 8)];
     int van = mf_unit(h, 1) < 0.12f;
     float length = van ? 2.6f : mf_between(h, 2, 1.9f, 2.3f), width = van ? 1 : 0.88f;
-    mf_object body = {.object = MF_BOX, .style = 2, .x = x, .y = y, .ax = ax, .ay = ay, .hx = length, .hy = width, .wall = c, .top = c};
+    mf_object body = {.object = MF_BOX,
+                      .style = 2,
+                      .x = x,
+                      .y = y,
+                      .ax = ax,
+                      .ay = ay,
+                      .hx = length,
+                      .hy = width,
+                      .wall = c,
+                      .top = c};
     body.z0 = 0.3f;
     body.z1 = body.zr = van ? 2.2f : 0.85f;
     mf_scene_add(s, &body);
@@ -43,7 +52,8 @@ static void on_street(mf_scene *s, const mf_block *b, const mf_edge *e) {
     }
     n = 0;
     for (float at = e->s0 + end; at < e->s1 - end; at += 26, n++) { /* lamps */
-        mf_object o = {.object = MF_POLE, .ax = 1, .hx = 0.09f, .z1 = 7, .zr = 7, .wall = {.2f, .2f, .2f}, .top = {.2f, .2f, .2f}};
+        mf_object o = {
+            .object = MF_POLE, .ax = 1, .hx = 0.09f, .z1 = 7, .zr = 7, .wall = {.2f, .2f, .2f}, .top = {.2f, .2f, .2f}};
         float in = e->half + 0.4f;
         if ((n + e->side) % 2)
             continue;
@@ -64,7 +74,8 @@ static int under_roof(const mf_scene *s, size_t first, float x, float y) {
     return 0;
 }
 
-/* Rows of stalls 2.5 m wide, 5 m deep, along the block's axis, a lane of 6 m between two rows (ground.c paints them). */
+/* Rows of stalls 2.5 m wide, 5 m deep, along the block's axis, a lane of 6 m between two rows (ground.c paints them).
+ */
 static void in_stalls(mf_scene *s, const mf_block *b, size_t first) {
     float taken = mf_between(b->hash, 82, 0.2f, 0.7f);
     int reach = (int)(b->inner * 1.5f / 2.5f);
@@ -72,8 +83,10 @@ static void in_stalls(mf_scene *s, const mf_block *b, size_t first) {
         for (int column = -reach; column <= reach; column++) {
             float v = (float)(row >> 1) * 16 + (row & 1 ? 13.5f : 2.5f), u = ((float)column + 0.5f) * 2.5f;
             float x = b->x + b->ax * u - b->ay * v, y = b->y + b->ay * u + b->ax * v;
-            uint64_t place = mf_mix2(b->hash, column, 1000 + row), now = mf_mix2(s->look.hash, (int64_t)(place & 0xffffff), 2);
-            if (mf_unit(now, 0) > taken || mf_clear(b, x, y) < s->style->walk + s->style->verge + 3 || under_roof(s, first, x, y))
+            uint64_t place = mf_mix2(b->hash, column, 1000 + row),
+                     now = mf_mix2(s->look.hash, (int64_t)(place & 0xffffff), 2);
+            if (mf_unit(now, 0) > taken || mf_clear(b, x, y) < s->style->walk + s->style->verge + 3 ||
+                under_roof(s, first, x, y))
                 continue;
             car(s, x, y, -b->ay, b->ax, mf_mix(now));
         }

@@ -33,8 +33,8 @@ mfrgn_status mfrgn_world_create(mfrgn_context *context, const char *city, unsign
     if (!style)
         return no_city(context, city);
     if (!world || seed > 4294967295u)
-        return mf_fail(context, MFRGN_ERROR_ARGUMENT, "mfrgn_world_create: world is NULL, or the seed %lu above 2^32 - 1",
-                       seed);
+        return mf_fail(context, MFRGN_ERROR_ARGUMENT,
+                       "mfrgn_world_create: world is NULL, or the seed %lu above 2^32 - 1", seed);
     mfrgn_world *w = mf_calloc(context, 1, sizeof(*w));
     if (!w)
         return mf_fail_memory(context, sizeof(*w), "a town");
@@ -84,7 +84,8 @@ static mfrgn_status check(const mfrgn_world *w, mfrgn_view view, const mfrgn_sho
         return mf_fail(c, MFRGN_ERROR_ARGUMENT, "mfrgn_world_render: there is no view %d", (int)view);
     } else if (!(fabs(s->heading) <= 1e6) || !(s->fov == 0 || (s->fov >= 10 && s->fov <= 360))) {
         return mf_fail(c, MFRGN_ERROR_ARGUMENT,
-                       "mfrgn_world_render: a heading of %g, a field of view of %g degrees; 10 .. 360", s->heading, s->fov);
+                       "mfrgn_world_render: a heading of %g, a field of view of %g degrees; 10 .. 360", s->heading,
+                       s->fov);
     }
     return MFRGN_OK;
 }

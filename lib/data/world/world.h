@@ -13,17 +13,17 @@
 #include "mfrgn/synth.h"
 
 typedef enum mf_block_kind {
-    MF_ROWS,     /* houses wall to wall around a yard */
-    MF_HOUSES,   /* detached, with gardens */
-    MF_TOWERS,   /* offices on a podium or a square */
+    MF_ROWS,   /* houses wall to wall around a yard */
+    MF_HOUSES, /* detached, with gardens */
+    MF_TOWERS, /* offices on a podium or a square */
     MF_PARK,
     MF_PLAZA,
-    MF_PARKING,  /* and a store */
+    MF_PARKING, /* and a store */
     MF_FIELD,
     MF_WATER,
     MF_INDUSTRY,
     MF_SPORT,
-    MF_SCRUB,    /* open ground of the climate: desert, heath */
+    MF_SCRUB, /* open ground of the climate: desert, heath */
     MF_KINDS
 } mf_block_kind;
 
@@ -37,20 +37,20 @@ typedef struct mf_palette {
 typedef struct mf_style {
     const char *name, *summary;
     double latitude, longitude;
-    float pitch_x, pitch_y, turn; /* lattice: metres, turns */
-    float stagger, line_jitter, free_jitter; /* in pitches */
-    float minor, major, walk; /* half widths of carriageways, width of pavements */
-    int major_every;          /* about one street line in so many is major */
+    float pitch_x, pitch_y, turn;                      /* lattice: metres, turns */
+    float stagger, line_jitter, free_jitter;           /* in pitches */
+    float minor, major, walk;                          /* half widths of carriageways, width of pavements */
+    int major_every;                                   /* about one street line in so many is major */
     unsigned char centre[MF_KINDS], outside[MF_KINDS]; /* weights of kinds */
-    float lot, depth, setback, gap; /* houses, metres */
+    float lot, depth, setback, gap;                    /* houses, metres */
     int floors_min, floors_max, tower_floors;
     unsigned char roof[3]; /* weights: flat, gabled, hipped */
     const mf_palette *palette;
     float street_trees, garden_trees; /* chances */
     unsigned char species[3];         /* weights: round, cone, palm */
     mf_rgb asphalt, paving, grass, soil, leaf, water;
-    int yellow;   /* centre lines */
-    float verge;  /* width of grass between carriageway and pavement */
+    int yellow;               /* centre lines */
+    float verge;              /* width of grass between carriageway and pavement */
     float haze, autumn, snow; /* haze: 0 .. 1; chances of seasons */
     float sun_low, sun_high;  /* elevation, turns */
 } mf_style;
@@ -97,8 +97,8 @@ typedef enum mf_roof { MF_FLAT, MF_GABLED, MF_HIPPED } mf_roof;
 typedef struct mf_object {
     unsigned char object, roof, style; /* style: of facades */
     unsigned char front;               /* buildings: shops in the ground floor */
-    float x, y, ax, ay, hx, hy; /* centre, unit axis of the first half size, half sizes; round ones: radius hx */
-    float z0, z1, zr; /* bottom, eaves, ridge */
+    float x, y, ax, ay, hx, hy;        /* centre, unit axis of the first half size, half sizes; round ones: radius hx */
+    float z0, z1, zr;                  /* bottom, eaves, ridge */
     mf_rgb wall, top;
     uint32_t hash;
     float distance; /* of its centre to the viewer */
@@ -107,10 +107,10 @@ typedef struct mf_object {
 /* Light, season and camera of one picture. */
 typedef struct mf_look {
     uint64_t hash;
-    float sun_x, sun_y, sun_z; /* unit, to the sun */
+    float sun_x, sun_y, sun_z;        /* unit, to the sun */
     mf_rgb sun, sky, zenith, horizon; /* light; colours of the sky */
-    mf_rgb gain; /* exposure and white balance */
-    float haze;  /* metres to half */
+    mf_rgb gain;                      /* exposure and white balance */
+    float haze;                       /* metres to half */
     mf_rgb leaf_tint;
     float autumn, dry, snow; /* 0 .. 1 */
     float cloud;
@@ -118,7 +118,7 @@ typedef struct mf_look {
 
 /* Heights above the ground and of the tops of shadows, on a grid. */
 typedef struct mf_shade {
-    int size; /* cells a side */
+    int size;         /* cells a side */
     float cell, x, y; /* metres; its south-west corner */
     float *height, *top;
 } mf_shade;
@@ -129,7 +129,7 @@ typedef struct mf_scene {
     mf_look look;
     int32_t ox, oy; /* the origin, metres, multiples of 64 */
     int i0, j0, ni, nj;
-    mf_block *block; /* ni x nj of the lattice */
+    mf_block *block;      /* ni x nj of the lattice */
     const mf_block *last; /* where the ground was looked at last */
     mf_object *object;
     size_t objects, object_room;
