@@ -8,7 +8,8 @@
  * machine that computes in IEEE 754 single precision, whatever the number of threads.
  *
  * Aerial tiles are orthographic, north up.  Panoramas are equirectangular: the middle column looks along the heading,
- * columns go clockwise, the middle row is the horizon; pixels are as wide as they are high, in degrees.
+ * columns go clockwise, the middle row is the horizon; pixels are as wide as they are high, in degrees (where that would be
+ * more than from pole to pole: just that).
  */
 #ifndef MFRGN_SYNTH_H
 #define MFRGN_SYNTH_H

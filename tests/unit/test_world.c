@@ -192,6 +192,23 @@ START_TEST(test_threads) {
 }
 END_TEST
 
+/* The same on every machine and in every build. A change of the towns' look changes these. */
+START_TEST(test_bytes) {
+    static const char *const cities[] = {"aldergate", "portmere"};
+    static const uint64_t expected[2][2] = {{0x46e9783cb19eb98c, 0xeeeff6f5b27699ef},
+                                            {0x27d5b812826d101d, 0x619abec9be0efa5e}};
+    for (int i = 0; i < 2; i++) {
+        mfrgn_world *w = town(cities[i], 1);
+        job j = {w, 1, {0, 0}};
+        render_both(&j);
+        for (int view = 0; view < 2; view++)
+            ck_assert_msg(j.sum[view] == expected[i][view], "%s, view %d: 0x%016llx", cities[i], view,
+                          (unsigned long long)j.sum[view]);
+        mfrgn_world_free(w);
+    }
+}
+END_TEST
+
 static double difference(const mfrgn_bitmap *a, const mfrgn_bitmap *b, int roll) {
     double sum = 0;
     for (int y = 0; y < a->height; y++)
@@ -283,6 +300,7 @@ int main(void) {
     tcase_add_test(c, test_coordinates);
     tcase_add_test(c, test_places);
     tcase_add_test(c, test_threads);
+    tcase_add_test(c, test_bytes);
     tcase_add_test(c, test_shots);
     tcase_add_test(c, test_cities);
     tcase_add_test(c, test_refusals);
