@@ -198,8 +198,8 @@ static void judge(training *t, int gradients, int weights) {
         if (!(t->worst[i] <= 1) && t->result->outcome != FAILED)
             selftest_fail(t->result, "%s is off by %.2g of what is allowed (%s)", what[i], t->worst[i], t->where[i]);
     snprintf(t->result->message + strlen(t->result->message), sizeof t->result->message - strlen(t->result->message),
-             "%sloss %.2g, gradients %.2g, weights %.2g of the bounds", *t->result->message ? "; " : "", t->worst[0],
-             t->worst[1], t->worst[2]);
+             "%sof the bounds: loss %.2g, gradients %.2g (%s), weights %.2g (%s)", *t->result->message ? "; " : "",
+             t->worst[0], t->worst[1], t->where[1], t->worst[2], t->where[2]);
 }
 
 static void run_steps(training *t) {
