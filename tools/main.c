@@ -9,7 +9,8 @@
 
 static const tool_command *const commands[] = {&command_info,  &command_convert, &command_embed, &command_compare,
                                                &command_index, &command_locate,  &command_track, &command_eval,
-                                               &command_train, &command_synth,   &command_bench, &command_selftest};
+                                               &command_train, &command_ablate,  &command_synth, &command_bench,
+                                               &command_selftest};
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
 static void print_help(FILE *file) {

@@ -30,3 +30,15 @@ const paper_row paper_rows[] = {
     {"u1652", 0, "satellite->drone", "MFRGN", {96.15, NO, NO, NO}, NO, 93.94},
 };
 const int paper_row_count = sizeof paper_rows / sizeof *paper_rows;
+
+const paper_ablation paper_ablations[] = {
+    {"baseline", "baseline", 1, {83.52, 95.27, 96.75, 98.96}, {10.78, 23.37, 30.68, 62.89}, 0, NO, NO},
+    {"mbaseline", "mbaseline", 1, {80.76, 95.36, 96.84, 99.01}, {16.81, 33.21, 43.31, 72.37}, 0, NO, NO},
+    {"mbaseline+l-ini", "+l-ini", 1, {81.59, 95.03, 96.36, 98.90}, {18.07, 35.21, 44.68, 78.13}, 0, NO, NO},
+    {"mbaseline+g", "+g", 1, {86.58, 96.15, 97.20, 99.00}, {36.61, 57.97, 66.51, 91.31}, 0, NO, NO},
+    {"mbaseline+g+l-ini", "+g+l-ini", 1, {88.21, 96.37, 97.40, 99.03}, {45.54, 68.35, 76.15, 94.90}, 0, NO, NO},
+    {"mbaseline+g+l-p-full", "full attention", 0, {87.47, NO, NO, NO}, {42.14, NO, NO, NO}, "neither", 22.31, 1166},
+    {"mbaseline+g+l-p", "+g+l-p", 1, {88.42, 96.49, 97.49, 99.04}, {47.13, 69.07, 77.51, 95.48}, "LA", 22.31, 1065},
+    {"cvact", "MFRGN", 0, {88.78, 96.61, 97.51, 98.99}, {49.18, 70.09, 77.42, 95.04}, "LA and PPS", 21.80, 1050},
+};
+const int paper_ablation_count = sizeof paper_ablations / sizeof *paper_ablations;
