@@ -61,6 +61,7 @@ void ops_free_inputs(double *inputs[MF_MAX_INPUTS]);
 
 int ops_analytic(const ops_backend *backend);             /* analytic.c: how many failed */
 int ops_dump(const ops_backend *ref, const char *folder); /* dump.c: 0, or 1 if it cannot be written */
+int ops_finite(const ops_backend *ref);                   /* finite.c: how many failed */
 int ops_bench(const ops_backend *backend, int threads);   /* bench.c */
 
 #endif
