@@ -271,6 +271,7 @@ static int check_backend(const ops_backend *ref, const ops_backend *backend, int
     int failures = ops_analytic(backend);
     suite s = {.ref = *ref, .backend = *backend, .verbose = verbose, .stride = stride};
     s.last = has_type(backend, MF_F64) ? MF_F64 : MF_F32;
+    failures += ops_training(backend, s.last);
     ops_each_case(check_case, &s);
     for (int type = MF_F32; type <= (int)s.last; type++)
         failures += summarise(&s, (mf_dtype)type);
