@@ -76,10 +76,10 @@ typedef struct ops_example {
 extern const ops_example ops_training_examples[]; /* analytic_grad.c */
 extern const size_t ops_training_example_count;
 
-int ops_analytic(const ops_backend *backend);                /* analytic.c: how many failed */
-int ops_dump(const ops_backend *ref, const char *folder);    /* dump.c: 0, or 1 if it cannot be written */
-int ops_training(const ops_backend *backend, mf_dtype last); /* training.c: the same; last: MF_F32 or MF_F64 */
-int ops_finite(const ops_backend *ref);                      /* finite.c: how many failed */
-int ops_bench(const ops_backend *backend, int threads);      /* bench.c */
+int ops_analytic(const ops_backend *backend);             /* analytic.c: how many failed */
+int ops_dump(const ops_backend *ref, const char *folder); /* dump.c: 0, or 1 if it cannot be written */
+int ops_training(const ops_backend *backend);             /* training.c: the same */
+int ops_finite(const ops_backend *ref);                   /* finite.c: how many failed */
+int ops_bench(const ops_backend *backend, int threads);   /* bench.c */
 
 #endif

@@ -358,10 +358,25 @@ static int check_dropout(const ops_backend *b) {
     return failures + (r == OPS_FAILED);
 }
 
-int ops_training(const ops_backend *b, mf_dtype last) {
+/* Whether the backend computes anything in this type. */
+static int computes(const ops_backend *b, mf_dtype type) {
+    mf_stream_params params = {sizeof(params), 1, type};
+    mf_op op = {.kind = MF_OP_ACT, .attrs = {.act = MF_ACT_RELU}, .input_count = 1};
+    mf_stream *stream;
+    op.input[0] = op.output = (mf_operand){.dtype = type, .ndim = 1, .dim = {16}};
+    if (b->loaded->table->stream_open(b->loaded->device, &params, &stream))
+        return 0;
+    int can = b->loaded->table->supports(stream, &op);
+    b->loaded->table->stream_close(stream);
+    return can;
+}
+
+int ops_training(const ops_backend *b) {
     const mf_backend *table = b->loaded->table;
     int failures = check_dropout(b);
-    for (int type = MF_F32; type <= (int)last; type++) {
+    for (int type = MF_F32; type <= MF_F64; type++) {
+        if (!computes(b, (mf_dtype)type))
+            continue;
         if (table->update)
             failures += check_update(b, (mf_dtype)type);
         if (table->sum_squares)
