@@ -24,6 +24,7 @@ static const tool_option own_options[] = {
     QUERY_YAW,
     QUERY_PRIOR,
     QUERY_CAMERA,
+    QUERY_VERIFY,
     {"geojson", 0, NULL, "print GeoJSON"},
     {"kml", 0, NULL, "print KML"},
     {"csv", 0, NULL, "print CSV, a line a candidate"},
@@ -92,16 +93,21 @@ static int read_truth(locate_work *w) {
     return 0;
 }
 
-/* By the file's name. 0 after a message. */
+/* The line whose path has the most parts in common with the picture's. 0 after a message. */
 static int find_truth(const locate_work *w, query_answer *a) {
+    size_t most = 0, found = 0;
     for (size_t row = 1; row < w->truth.rows; row++) {
-        if (strcmp(query_name(csv_in_field(&w->truth, row, w->truth_path)), query_name(a->path)))
+        size_t common = query_common(csv_in_field(&w->truth, row, w->truth_path), a->path);
+        if (common <= most)
             continue;
-        a->has_truth = 1;
-        return csv_in_number(&w->truth, row, w->truth_latitude, -90, 90, &a->latitude) &&
-               csv_in_number(&w->truth, row, w->truth_longitude, -180, 180, &a->longitude);
+        most = common;
+        found = row;
     }
-    return 1;
+    if (!found)
+        return 1;
+    a->has_truth = 1;
+    return csv_in_number(&w->truth, found, w->truth_latitude, -90, 90, &a->latitude) &&
+           csv_in_number(&w->truth, found, w->truth_longitude, -180, 180, &a->longitude);
 }
 
 /* ---- one after the other ---- */
@@ -215,8 +221,11 @@ static int write_all(const locate_work *w) {
 /* ---- run ---- */
 
 static int open_all(locate_work *w, mfrgn_model **model) {
-    mfrgn_status status = mfrgn_index_open(w->context, w->locate->query.index, &w->index);
-    if (status == MFRGN_OK && w->locate->tiles)
+    mfrgn_status status = MFRGN_OK;
+    w->index = query_open(w->context, &w->locate->query);
+    if (!w->index)
+        return 0;
+    if (w->locate->tiles)
         status = mfrgn_tiles_open(w->context, w->locate->tiles, NULL, &w->tiles);
     if (status != MFRGN_OK) {
         tool_failed(w->context, status, "");
@@ -291,7 +300,8 @@ const tool_command command_locate = {
     "  mfrgn locate -m cvusa.safetensors -i town.mfg --yaw 16 --prior 51.51,-0.09,2000 --geojson photos/ > "
     "answers.json\n"
     "  mfrgn locate -m vigor.pth -i london.mfg --truth pairs.csv --report report.html --mosaic all.png photos/\n"
-    "  mfrgn locate -m vigor.pth -i london.mfg --fov 70 --pitch 5 --yaw 24 phone.jpg\n",
+    "  mfrgn locate -m vigor.pth -i london.mfg --fov 70 --pitch 5 --yaw 24 phone.jpg\n"
+    "  mfrgn locate -m vigor.pth -i london.mfg --intrinsics 1050,1050,960,540 --yaw 24 phone.jpg\n",
     OPT_MODEL | OPT_NETWORK | OPT_SET | OPT_UNTRAINED | OPT_SESSION | OPT_PRECROP | OPT_JSON | OPT_QUIET,
     own_options,
     run,

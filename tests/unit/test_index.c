@@ -226,6 +226,28 @@ START_TEST(two_writers) {
     FAILS(build(&plain, TILES, at("a.mfi"), (mfrgn_index_build){0}, 0), MFRGN_ERROR_IO, "another process");
     mf_partial_close(held, 0);
     OK(build(&plain, TILES, at("a.mfi"), (mfrgn_index_build){0}, 0));
+    /* those that need no session are writers as well */
+    mfrgn_index *index;
+    const char *one = at("a.mfi");
+    OK(build(&plain, 3, at("b.mfi"), (mfrgn_index_build){0}, 0));
+    OK(mfrgn_index_open(context, at("b.mfi"), &index));
+    OK(mf_partial_open(context, at("b.mfi"), &what, 0, &held));
+    FAILS(mfrgn_index_merge(context, &one, 1, at("b.mfi")), MFRGN_ERROR_IO, "another process");
+    FAILS(mf_index_set_calibration(index, "sigmoid", 7), MFRGN_ERROR_IO, "another process");
+    mf_partial_close(held, 0);
+    OK(mf_index_set_calibration(index, "sigmoid", 7));
+    OK(mf_index_set_calibration(index, "sigmoid", 7));
+    ck_assert(exists(at("b.mfi.partial"))); /* an unfinished build's: not theirs to remove */
+    unlink(at("b.mfi.partial"));
+    /* nothing that was added meanwhile is lost */
+    fake more = {3, SIZE_MAX, SIZE_MAX};
+    OK(build(&more, 2, at("b.mfi"), (mfrgn_index_build){0}, 1));
+    FAILS(mf_index_set_calibration(index, "sigmoid", 7), MFRGN_ERROR_MISMATCH, "has been changed");
+    mfrgn_index_free(index);
+    OK(mfrgn_index_open(context, at("b.mfi"), &index));
+    ck_assert_uint_eq(index->header.count, 5);
+    ck_assert(!exists(at("b.mfi.partial")));
+    mfrgn_index_free(index);
 }
 END_TEST
 
