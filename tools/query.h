@@ -80,8 +80,9 @@ typedef struct query_pictures {
     const char *model;        /* for the report */
 } query_pictures;
 
-/* A PNG to be freed; NULL after a message. */
-unsigned char *mosaic_make(const query_pictures *p, const query_answer *answers, size_t count, size_t *size);
+/* A PNG to be freed; NULL after a message.  headings: the names and positions above the pictures. */
+unsigned char *mosaic_make(const query_pictures *p, const query_answer *answers, size_t count, int headings,
+                           size_t *size);
 /* 0 after a message. */
 int report_write(FILE *file, const query_pictures *p, const query_answer *answers, size_t count);
 /* SVG: the candidates on a grid of coordinates; the probabilities of tiles. */

@@ -88,6 +88,17 @@ run="--model model.safetensors --backend $backend --index town.mfg"
     expect 1 locate $run --mosaic no/such.png photos/ground-0.ppm
     complains 'no/such.png: cannot be written'
 
+    # cut tiles: shown where it is told how they were cut, and not the whole picture in their place
+    expect 0 index build --model model.safetensors --backend "$backend" --tiles tiles/tiles.csv --tile-size 60 -o cut.mfg
+    cut="--model model.safetensors --backend $backend --index cut.mfg photos/ground-0.ppm -k 2"
+    expect 0 locate $cut --mosaic without.png
+    expect 0 locate $cut --mosaic with.png --tiles tiles/tiles.csv --tile-size 60
+    says 'aerial-[0-5].ppm#[01]_[01]$'
+    checks=$((checks + 1))
+    [ "$(wc -c <with.png)" -gt "$(($(wc -c <without.png) + 10000))" ] || check_failed "no pictures of cut tiles"
+    expect 2 locate $cut --tiles tiles/tiles.csv --tile-size 0
+    complains '--tile-size takes'
+
     # calibration
     expect 2 index calibrate --model model.safetensors town.mfg
     complains '--pairs'
