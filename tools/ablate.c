@@ -66,9 +66,9 @@ static int take(void *user, const char *name, const char *value) {
     ablate_options *a = user;
     const struct {
         const char *name, **text;
-    } texts[] = {{"dataset", &a->data.dataset},     {"root", &a->data.root},           {"split", &a->data.split},
+    } texts[] = {{"dataset", &a->data.dataset},         {"root", &a->data.root},         {"split", &a->data.split},
                  {"train-split", &a->data.train_split}, {"protocol", &a->data.protocol}, {"out", &a->out},
-                 {"other-dataset", &a->other_dataset}, {"other-root", &a->other_root},  {"only", &a->only},
+                 {"other-dataset", &a->other_dataset},  {"other-root", &a->other_root},  {"only", &a->only},
                  {"backbone-weights", &a->weights}};
     static const char *const settings[][2] = {{"set", "%s"},
                                               {"epochs", "run.epochs=%s"},
@@ -138,9 +138,10 @@ static void skipped(void *user, const char *path, const char *why) {
 
 static int evaluate(ablate_options *a, mfrgn_model *model, const mfrgn_recipe *recipe, const mfrgn_dataset *dataset,
                     double sum[RECALLS]) {
-    static const char *const taken[][2] = {
-        {"backend", "train.backend"}, {"threads", "train.threads"}, {"batch", "run.evaluate_batch"},
-        {"precrop", "data.precrop"}};
+    static const char *const taken[][2] = {{"backend", "train.backend"},
+                                           {"threads", "train.threads"},
+                                           {"batch", "run.evaluate_batch"},
+                                           {"precrop", "data.precrop"}};
     mfrgn_options *options = NULL;
     mfrgn_session *session = NULL;
     mfrgn_progress progress = {sizeof progress, a, update};
@@ -197,8 +198,13 @@ static int measure(ablate_options *a, const training_job *job, figures *f) {
 static int run_one(ablate_options *a, const char *preset, long seed, figures *f) {
     char *folder = a->seeds > 1 ? tool_format("%s/%s.%ld", a->out, preset, seed) : tool_format("%s/%s", a->out, preset);
     mfrgn_recipe *recipe = folder ? make_recipe(a, preset, seed) : NULL;
-    training_job job = {.context = a->context, .data = &a->data, .recipe = recipe, .folder = folder, .resume = 1,
-                        .quiet = a->quiet, .origin = a->weights};
+    training_job job = {.context = a->context,
+                        .data = &a->data,
+                        .recipe = recipe,
+                        .folder = folder,
+                        .resume = 1,
+                        .quiet = a->quiet,
+                        .origin = a->weights};
     int code = TOOL_FAILED;
     if (recipe && a->weights) {
         mfrgn_status status = mfrgn_model_create_from_backbone(a->context, mfrgn_recipe_network(recipe),
@@ -264,9 +270,10 @@ static void print_components(const ablate_options *a, const figures *f) {
 }
 
 static void print_costs(const ablate_options *a, const figures *f) {
-    printf("\nTable 5: linear attention (LA) and pooling (PPS).  R@1 here and there; G multiply-adds of one view; memory "
-           "in MB\nof embedding and of training (the paper's is its GPU's).\n%-18s       %7s %7s %8s %9s %9s\n",
-           "", "here", "there", "G", "embedding", "training");
+    printf(
+        "\nTable 5: linear attention (LA) and pooling (PPS).  R@1 here and there; G multiply-adds of one view; memory "
+        "in MB\nof embedding and of training (the paper's is its GPU's).\n%-18s       %7s %7s %8s %9s %9s\n",
+        "", "here", "there", "G", "embedding", "training");
     for (int i = 0; i < paper_ablation_count; i++) {
         const paper_ablation *p = &paper_ablations[i];
         if (!f[i].runs)
@@ -404,9 +411,12 @@ const tool_command command_ablate = {
     "ablate",
     "train the paper's ablations, and print its tables",
     "--dataset NAME --root DIR --out DIR [--other-dataset NAME --other-root DIR] [OPTIONS]",
-    "Trains baseline, mbaseline, its variants with the local and the global flow, full attention and the whole network\n"
-    "with one budget, and prints the paper's tables 4 and 5 with the figures measured here: recalls on the data set and\n"
-    "on another one that was never trained on, multiply-adds, memory.  A run that was stopped is gone on with by the same\n"
+    "Trains baseline, mbaseline, its variants with the local and the global flow, full attention and the whole "
+    "network\n"
+    "with one budget, and prints the paper's tables 4 and 5 with the figures measured here: recalls on the data set "
+    "and\n"
+    "on another one that was never trained on, multiply-adds, memory.  A run that was stopped is gone on with by the "
+    "same\n"
     "command.",
     "  mfrgn ablate --dataset cvact --root CVACT --other-dataset cvusa --other-root CVUSA --out ablation \\\n"
     "      --backbone-weights convnext_base.pth\n"

@@ -11,7 +11,15 @@
 #include "png.h"
 
 enum { WIDTH = 960, HEIGHT = 620, LEFT = 64, RIGHT = 24, TOP = 44, GAP = 56, BOTTOM = 36 };
-enum { WHITE = 0xffffff, INK = 0x333333, GRID = 0xdddddd, PALE = 0x9ec5e8, BLUE = 0x1f6fb4, RED = 0xc8372d, AMBER = 0xe09f3e };
+enum {
+    WHITE = 0xffffff,
+    INK = 0x333333,
+    GRID = 0xdddddd,
+    PALE = 0x9ec5e8,
+    BLUE = 0x1f6fb4,
+    RED = 0xc8372d,
+    AMBER = 0xe09f3e
+};
 
 int chart_add(chart_series *s, double x, double y) {
     if (s->count == s->room) {

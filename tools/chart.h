@@ -15,10 +15,10 @@ void chart_free(chart_series *s);
 
 typedef struct chart {
     const char *title;
-    double epochs;             /* the axis ends there */
-    chart_series loss;         /* x: epochs */
+    double epochs;                    /* the axis ends there */
+    chart_series loss;                /* x: epochs */
     chart_series recall_1, recall_10; /* percent */
-    const char *task;          /* that the recalls are of */
+    const char *task;                 /* that the recalls are of */
 } chart;
 
 int chart_write(const chart *plot, const char *path); /* 0 after a message */

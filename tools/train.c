@@ -54,14 +54,19 @@ static int take(void *user, const char *name, const char *value) {
     train_options *t = user;
     const struct {
         const char *name, **text;
-    } texts[] = {{"dataset", &t->data.dataset},   {"root", &t->data.root},
-                 {"split", &t->data.split},       {"train-split", &t->data.train_split},
-                 {"protocol", &t->data.protocol}, {"preset", &t->preset},
-                 {"config", &t->config},          {"out", &t->out},
-                 {"init", &t->init},              {"backbone-weights", &t->backbone}};
-    static const char *const settings[][2] = {{"epochs", "run.epochs"},       {"batch", "run.batch"},
-                                              {"seed", "run.seed"},           {"rate", "train.learning_rate"},
-                                              {"backend", "train.backend"},   {"threads", "train.threads"}};
+    } texts[] = {{"dataset", &t->data.dataset},
+                 {"root", &t->data.root},
+                 {"split", &t->data.split},
+                 {"train-split", &t->data.train_split},
+                 {"protocol", &t->data.protocol},
+                 {"preset", &t->preset},
+                 {"config", &t->config},
+                 {"out", &t->out},
+                 {"init", &t->init},
+                 {"backbone-weights", &t->backbone}};
+    static const char *const settings[][2] = {{"epochs", "run.epochs"},     {"batch", "run.batch"},
+                                              {"seed", "run.seed"},         {"rate", "train.learning_rate"},
+                                              {"backend", "train.backend"}, {"threads", "train.threads"}};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         if (!strcmp(texts[i].name, name))
             *texts[i].text = value;
@@ -239,9 +244,12 @@ const tool_command command_train = {
     "train",
     "train a network on a data set",
     "--dataset NAME --root DIR --out RUN [--preset NAME] [OPTIONS]",
-    "Trains by a recipe: the published one by default.  The run's folder gets recipe.json (every setting), run.json (data\n"
-    "and library), metrics.jsonl (a line a step, an evaluation, an epoch), plot.png, best.safetensors, last.safetensors\n"
-    "and a checkpoint, from which --resume goes on with the same bits.  A signal (Ctrl-C) ends the step under way, and\n"
+    "Trains by a recipe: the published one by default.  The run's folder gets recipe.json (every setting), run.json "
+    "(data\n"
+    "and library), metrics.jsonl (a line a step, an evaluation, an epoch), plot.png, best.safetensors, "
+    "last.safetensors\n"
+    "and a checkpoint, from which --resume goes on with the same bits.  A signal (Ctrl-C) ends the step under way, "
+    "and\n"
     "writes a checkpoint; a second one ends the program at once.  Pictures that cannot be read are told and replaced;\n"
     "the exit code is then 3.",
     "  mfrgn train --dataset cvact --root CVACT --preset cvact --out run --backbone-weights convnext_base.pth\n"

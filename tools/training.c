@@ -151,8 +151,8 @@ static int plot(work *w) {
 static void tell_evaluation(work *w, const mfrgn_run_event *e) {
     for (int i = 0; i < e->tasks; i++) {
         const mfrgn_metrics *m = &e->metrics[i];
-        printf("epoch %lu/%lu  %s  R@1 %.2f  R@5 %.2f  R@10 %.2f  R@1%% %.2f", e->epoch, e->epochs, m->task, m->recall_1,
-               m->recall_5, m->recall_10, m->recall_percent);
+        printf("epoch %lu/%lu  %s  R@1 %.2f  R@5 %.2f  R@10 %.2f  R@1%% %.2f", e->epoch, e->epochs, m->task,
+               m->recall_1, m->recall_5, m->recall_10, m->recall_percent);
         if (m->has_semi)
             printf("  hit %.2f", m->hit_rate);
         if (m->multiple)

@@ -39,7 +39,8 @@ static const char *replace_part(const char *rest, const char *const (*table)[2],
     return NULL;
 }
 
-/* A ConvNeXt's name in torchvision: features.2i holds what shrinks the map before stage i, features.2i + 1 its blocks. */
+/* A ConvNeXt's name in torchvision: features.2i holds what shrinks the map before stage i, features.2i + 1 its blocks.
+ */
 static int torchvision_name(const char *name, char *out, size_t size) {
     static const char *const parts[][2] = {{"conv_dw", "block.0"}, {"norm", "block.2"},      {"mlp.fc1", "block.3"},
                                            {"mlp.fc2", "block.5"}, {"gamma", "layer_scale"}, {NULL, NULL}};
@@ -98,8 +99,9 @@ static int same_shape(const mf_parameter *p, const mf_weight *w) {
 static mfrgn_status take(const mfrgn_model *model, const mf_parameter *p, const char *path, const mf_weight *w) {
     size_t count = mf_parameter_elements(p);
     if (w->dtype != MF_F32 && w->dtype != MF_F16 && w->dtype != MF_BF16 && w->dtype != MF_F64)
-        return mf_fail(model->context, MFRGN_ERROR_MISMATCH, "%s: tensor \"%s\" is %s, weights are f32, f64, f16 or bf16",
-                       path, w->name, mf_dtype_name(w->dtype));
+        return mf_fail(model->context, MFRGN_ERROR_MISMATCH,
+                       "%s: tensor \"%s\" is %s, weights are f32, f64, f16 or bf16", path, w->name,
+                       mf_dtype_name(w->dtype));
     if (!same_shape(p, w)) {
         char has[128], wants[128];
         return mf_fail(model->context, MFRGN_ERROR_MISMATCH, "%s: tensor \"%s\" is %s, the backbone %s needs %s", path,

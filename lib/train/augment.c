@@ -104,7 +104,7 @@ static mfrgn_status own(mf_augment_work *w, mfrgn_image *image) {
     MF_TRY(status);
     MF_TRY(grow(w->context, &w->scratch, &w->scratch_bytes, mf_resize_scratch(image->width, image->width)));
     mf_resize(image, image->height, image->width, w->scratch, store_row, w->copy);
-    *image = (mfrgn_image){sizeof(*image), w->copy, image->width, image->height, (ptrdiff_t)image->width * 3,
+    *image = (mfrgn_image){sizeof(*image),  w->copy, image->width, image->height, (ptrdiff_t)image->width * 3,
                            MFRGN_PIXEL_RGB8};
     return MFRGN_OK;
 }

@@ -54,8 +54,8 @@ typedef struct mf_raster {
     int width, height;
 } mf_raster;
 
-void mf_raster_flip(mf_raster r);                      /* left and right */
-void mf_raster_roll(mf_raster r, int left);            /* columns to the left, round the edge */
+void mf_raster_flip(mf_raster r);           /* left and right */
+void mf_raster_roll(mf_raster r, int left); /* columns to the left, round the edge */
 /* k quarter turns counter-clockwise; `scratch` as large as the picture; one that is not square: only by half turns,
  * 1 and 3 do nothing. */
 void mf_raster_turn(mf_raster r, int k, unsigned char *scratch);

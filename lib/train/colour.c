@@ -1,5 +1,5 @@
-/* The steps of the augmentation that change colours: as in common image libraries, factors of brightness, contrast (about
- * the mean grey) and saturation (about each pixel's grey), and a turn of the hue. */
+/* The steps of the augmentation that change colours: as in common image libraries, factors of brightness, contrast
+ * (about the mean grey) and saturation (about each pixel's grey), and a turn of the hue. */
 #include <math.h>
 
 #include "train/augment.h"

@@ -1,5 +1,5 @@
-/* Random numbers by counting: a stream is named by what it is for (seed, epoch, pair, step of the augmentation), and so the
- * same whatever ran before it, in whichever thread.  Generator: splitmix64 (Steele et al., 2014). */
+/* Random numbers by counting: a stream is named by what it is for (seed, epoch, pair, step of the augmentation), and so
+ * the same whatever ran before it, in whichever thread.  Generator: splitmix64 (Steele et al., 2014). */
 #ifndef MFRGN_TRAIN_DRAW_H
 #define MFRGN_TRAIN_DRAW_H
 

@@ -232,9 +232,8 @@ static mfrgn_status make_slot(mf_loader *l, slot *s) {
     for (int view = 0; view < 2; view++)
         for (size_t i = 0; i < n; i++)
             s->image[view][i] =
-                (mfrgn_image){sizeof(mfrgn_image),        s->pixels[view] + i * l->bytes[view],
-                              l->plan.size[view].width,   l->plan.size[view].height,
-                              l->plan.size[view].width * 3, MFRGN_PIXEL_RGB8};
+                (mfrgn_image){sizeof(mfrgn_image),       s->pixels[view] + i * l->bytes[view], l->plan.size[view].width,
+                              l->plan.size[view].height, l->plan.size[view].width * 3,         MFRGN_PIXEL_RGB8};
     return MFRGN_OK;
 }
 

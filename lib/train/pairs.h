@@ -4,8 +4,8 @@
 
 #include "data/dataset.h"
 
-/* A ground picture with one of its aerial ones. A label is an aerial picture that has pairs: two pairs of one label show
- * the same place (University-1652's drones of a building, VIGOR's panoramas of a tile). */
+/* A ground picture with one of its aerial ones. A label is an aerial picture that has pairs: two pairs of one label
+ * show the same place (University-1652's drones of a building, VIGOR's panoramas of a tile). */
 typedef struct mf_train_pair {
     uint32_t ground, aerial; /* rows of the sets */
     uint32_t label;
@@ -18,7 +18,7 @@ typedef struct mf_train_pairs {
     const mf_relation *truth, *semi; /* of the ground pictures: rows of the aerial ones */
     mf_train_pair *item;
     size_t count;
-    uint32_t *label_of; /* of each aerial row; UINT32_MAX: it has no pair */
+    uint32_t *label_of;  /* of each aerial row; UINT32_MAX: it has no pair */
     uint32_t *aerial_of; /* of each label */
     size_t labels;
     uint32_t *first; /* the pairs of label i are of_label[first[i]] .. of_label[first[i + 1] - 1] */

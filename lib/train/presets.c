@@ -13,33 +13,106 @@ typedef struct preset {
 /* The table's defaults are the published recipe. */
 static const char *const none[] = {NULL};
 static const char *const vigor[] = {"run.epochs", "70", NULL};
-static const char *const u1652[] = {"run.epochs", "3", "run.batch", "96", "run.evaluate_every", "1",
-                                    "train.learning_rate", "5e-4", "schedule.warmup", "0.1",
-                                    "augment.ground", "picture", "augment.rotate", "0", "augment.turn_aerial", "1",
+static const char *const u1652[] = {"run.epochs",
+                                    "3",
+                                    "run.batch",
+                                    "96",
+                                    "run.evaluate_every",
+                                    "1",
+                                    "train.learning_rate",
+                                    "5e-4",
+                                    "schedule.warmup",
+                                    "0.1",
+                                    "augment.ground",
+                                    "picture",
+                                    "augment.rotate",
+                                    "0",
+                                    "augment.turn_aerial",
+                                    "1",
                                     NULL};
-static const char *const plus_cvact[] = {"sampler.kind", "gps+dss", "sampler.select", "32",
-                                         "sampler.range", "64", "data.precrop", "1", NULL};
-static const char *const plus_cvusa[] = {"sampler.kind", "gps+dss", "sampler.select", "64",
-                                         "sampler.range", "128", NULL};
-static const char *const plus_vigor[] = {"run.epochs", "70", "sampler.kind", "gps+dss", "sampler.select", "64",
-                                         "sampler.range", "128", NULL};
+static const char *const plus_cvact[] = {
+    "sampler.kind", "gps+dss", "sampler.select", "32", "sampler.range", "64", "data.precrop", "1", NULL};
+static const char *const plus_cvusa[] = {"sampler.kind", "gps+dss", "sampler.select", "64", "sampler.range",
+                                         "128",          NULL};
+static const char *const plus_vigor[] = {
+    "run.epochs", "70", "sampler.kind", "gps+dss", "sampler.select", "64", "sampler.range", "128", NULL};
 static const char *const sampling[] = {"sampler.kind", "gps+dss", "sampler.select", "32", "sampler.range", "64", NULL};
 static const char *const precrop[] = {"data.precrop", "1", NULL};
 static const char *const full_attention[] = {"network.attention", "full", NULL};
 
 /* Small inputs and the smallest ConvNeXt, from scratch. */
-static const char *const demo[] = {
-    "network.backbone", "convnext_atto", "network.sat_size", "128x128", "network.grd_size", "64x256", "network.shared",
-    "1", "network.pps", "0", "run.epochs", "30", "run.batch", "32", "run.evaluate_every", "5", "train.learning_rate",
-    "5e-4", "train.weight_decay", "0.05", NULL};
-static const char *const u1652_mini[] = {
-    "network.backbone", "convnext_atto", "network.sat_size", "128x128", "network.grd_size", "128x128",
-    "network.shared", "1", "network.pps", "0", "run.epochs", "30", "run.batch", "32", "run.evaluate_every", "5",
-    "train.learning_rate", "5e-4", "train.weight_decay", "0.05", "augment.ground", "picture", "augment.rotate", "0",
-    "augment.turn_aerial", "1", "augment.turn_ground", "1", "augment.jpeg", "0", "augment.sharpness", "0",
-    "augment.dropout", "0", "augment.crop", "0.8", "augment.crop_area", "0.6", "augment.colour", "0.8",
-    "augment.brightness", "0.3", "augment.contrast", "0.3", "augment.saturation", "0.3", "augment.hue", "0.05",
-    "augment.cutout", "0.5", NULL};
+static const char *const demo[] = {"network.backbone",
+                                   "convnext_atto",
+                                   "network.sat_size",
+                                   "128x128",
+                                   "network.grd_size",
+                                   "64x256",
+                                   "network.shared",
+                                   "1",
+                                   "network.pps",
+                                   "0",
+                                   "run.epochs",
+                                   "30",
+                                   "run.batch",
+                                   "32",
+                                   "run.evaluate_every",
+                                   "5",
+                                   "train.learning_rate",
+                                   "5e-4",
+                                   "train.weight_decay",
+                                   "0.05",
+                                   NULL};
+static const char *const u1652_mini[] = {"network.backbone",
+                                         "convnext_atto",
+                                         "network.sat_size",
+                                         "128x128",
+                                         "network.grd_size",
+                                         "128x128",
+                                         "network.shared",
+                                         "1",
+                                         "network.pps",
+                                         "0",
+                                         "run.epochs",
+                                         "30",
+                                         "run.batch",
+                                         "32",
+                                         "run.evaluate_every",
+                                         "5",
+                                         "train.learning_rate",
+                                         "5e-4",
+                                         "train.weight_decay",
+                                         "0.05",
+                                         "augment.ground",
+                                         "picture",
+                                         "augment.rotate",
+                                         "0",
+                                         "augment.turn_aerial",
+                                         "1",
+                                         "augment.turn_ground",
+                                         "1",
+                                         "augment.jpeg",
+                                         "0",
+                                         "augment.sharpness",
+                                         "0",
+                                         "augment.dropout",
+                                         "0",
+                                         "augment.crop",
+                                         "0.8",
+                                         "augment.crop_area",
+                                         "0.6",
+                                         "augment.colour",
+                                         "0.8",
+                                         "augment.brightness",
+                                         "0.3",
+                                         "augment.contrast",
+                                         "0.3",
+                                         "augment.saturation",
+                                         "0.3",
+                                         "augment.hue",
+                                         "0.05",
+                                         "augment.cutout",
+                                         "0.5",
+                                         NULL};
 
 static const preset presets[] = {
     {"cvusa", "cvusa", "the published recipe", none},

@@ -52,9 +52,7 @@ void mf_raster_turn(mf_raster r, int k, unsigned char *scratch) {
     int w = r.width - 1, h = r.height - 1;
     for (int y = 0; y < r.height; y++)
         for (int x = 0; x < r.width; x++)
-            copy_pixel(at(r, x, y), k == 1   ? at(from, w - y, x)
-                                    : k == 2 ? at(from, w - x, h - y)
-                                             : at(from, y, h - x));
+            copy_pixel(at(r, x, y), k == 1 ? at(from, w - y, x) : k == 2 ? at(from, w - x, h - y) : at(from, y, h - x));
 }
 
 /* ..2 1 | 0 1 2 .. n-1 | n-2 .. */

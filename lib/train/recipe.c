@@ -174,8 +174,7 @@ mfrgn_status mf_recipe_compare(const mfrgn_recipe *old, const mfrgn_recipe *now,
     for (int i = 0; mf_recipe_key_at(i, &key); i++) {
         const char *a = mf_recipe_text(old, &key), *b = mf_recipe_text(now, &key);
         double x, y;
-        if (!key.info.affects || strcmp(a, b) == 0 ||
-            (mf_read_double(a, &x) && mf_read_double(b, &y) && x == y))
+        if (!key.info.affects || strcmp(a, b) == 0 || (mf_read_double(a, &x) && mf_read_double(b, &y) && x == y))
             continue;
         return mf_fail(now->context, MFRGN_ERROR_MISMATCH, "%s: this run has %s = %s, not %s", path, key.info.name, a,
                        b);
@@ -222,7 +221,6 @@ void mf_recipe_augment(const mfrgn_recipe *r, mf_augment *a) {
 void mf_recipe_schedule(const mfrgn_recipe *r, mf_schedule *s) {
     double rate = 0;
     mf_read_double(mfrgn_train_options_get(r->train, MFRGN_TRAIN_LEARNING_RATE), &rate);
-    *s = (mf_schedule){(mf_schedule_kind)mf_recipe_int(r, MF_RECIPE_SCHEDULE), rate,
-                       mf_recipe_number(r, MF_RECIPE_END), mf_recipe_number(r, MF_RECIPE_WARMUP),
-                       mf_recipe_number(r, MF_RECIPE_EPOCHS)};
+    *s = (mf_schedule){(mf_schedule_kind)mf_recipe_int(r, MF_RECIPE_SCHEDULE), rate, mf_recipe_number(r, MF_RECIPE_END),
+                       mf_recipe_number(r, MF_RECIPE_WARMUP), mf_recipe_number(r, MF_RECIPE_EPOCHS)};
 }

@@ -1,4 +1,5 @@
-/* The schema: every setting of a run.  Help, bounds, defaults, the JSON's groups and their order fall out of this table. */
+/* The schema: every setting of a run.  Help, bounds, defaults, the JSON's groups and their order fall out of this
+ * table. */
 #include <string.h>
 
 #include "train/recipe.h"
@@ -15,15 +16,20 @@ const mf_recipe_spec mf_recipe_specs[MF_RECIPE_OWN] = {
     [MF_RECIPE_EPOCHS] = WHOLE("run.epochs", 1, 100000, "50", 1, "times that the pairs are gone through"),
     [MF_RECIPE_BATCH] = WHOLE("run.batch", 2, 65536, "64", 1, "pairs in a step"),
     [MF_RECIPE_SEED] = WHOLE("run.seed", 0, 2147483647, "1", 1, "of weights, order, augmentation, dropout"),
-    [MF_RECIPE_EVALUATE_EVERY] = WHOLE("run.evaluate_every", 0, 100000, "4", 1, "epochs from an evaluation to the next, and after the last; 0: never"),
+    [MF_RECIPE_EVALUATE_EVERY] = WHOLE("run.evaluate_every", 0, 100000, "4", 1,
+                                       "epochs from an evaluation to the next, and after the last; 0: never"),
     [MF_RECIPE_EVALUATE_BATCH] = WHOLE("run.evaluate_batch", 1, 4096, "16", 1, "images embedded together then"),
-    [MF_RECIPE_CHECKPOINT_STEPS] = WHOLE("run.checkpoint_steps", 0, 1000000000, "0", 0, "steps from a checkpoint to the next within an epoch; 0: at its end only"),
+    [MF_RECIPE_CHECKPOINT_STEPS] = WHOLE("run.checkpoint_steps", 0, 1000000000, "0", 0,
+                                         "steps from a checkpoint to the next within an epoch; 0: at its end only"),
 
-    [MF_RECIPE_SCHEDULE] = CHOICE("schedule.kind", "cosine, polynomial, constant", "cosine", "of the learning rate after the warm-up; polynomial: power 1.5"),
+    [MF_RECIPE_SCHEDULE] = CHOICE("schedule.kind", "cosine, polynomial, constant", "cosine",
+                                  "of the learning rate after the warm-up; polynomial: power 1.5"),
     [MF_RECIPE_WARMUP] = REAL("schedule.warmup", 0, 100000, "1", "epochs of linear warm-up"),
     SHARE("schedule.end", "0", "polynomial: the rate at the end, as a share of train.learning_rate"),
 
-    [MF_RECIPE_SAMPLER] = CHOICE("sampler.kind", "shuffle, gps, dss, gps+dss", "shuffle", "neighbours in a batch: none, by place, by similarity after each evaluation, both in turn"),
+    [MF_RECIPE_SAMPLER] =
+        CHOICE("sampler.kind", "shuffle, gps, dss, gps+dss", "shuffle",
+               "neighbours in a batch: none, by place, by similarity after each evaluation, both in turn"),
     [MF_RECIPE_SELECT] = WHOLE("sampler.select", 0, 4096, "64", 1, "neighbours that a pair brings into its batch"),
     [MF_RECIPE_RANGE] = WHOLE("sampler.range", 1, 4096, "128", 1, "neighbours that they are taken from"),
 
@@ -31,7 +37,9 @@ const mf_recipe_spec mf_recipe_specs[MF_RECIPE_OWN] = {
     [MF_RECIPE_LOADER_THREADS] = WHOLE("data.loader_threads", 0, 64, "0", 0, "that decode and augment; 0: by cores"),
     [MF_RECIPE_AHEAD] = WHOLE("data.ahead", 1, 64, "3", 0, "batches made ahead of the step"),
 
-    [MF_RECIPE_GROUND] = CHOICE("augment.ground", "panorama, picture", "panorama", "a joint rotation rolls a panorama, and turns a picture (a drone's) like the aerial one"),
+    [MF_RECIPE_GROUND] =
+        CHOICE("augment.ground", "panorama, picture", "panorama",
+               "a joint rotation rolls a panorama, and turns a picture (a drone's) like the aerial one"),
     SHARE("augment.flip", "0.5", "both pictures mirrored left and right"),
     SHARE("augment.jpeg", "0.5", "compressed as JPEG and decoded"),
     [MF_RECIPE_JPEG_LOW] = WHOLE("augment.jpeg_low", 1, 100, "90", 1, "lowest quality of that"),
@@ -64,12 +72,23 @@ const mf_recipe_spec mf_recipe_specs[MF_RECIPE_OWN] = {
 };
 
 /* What the network's keys are, for the help; in the order of mfrgn_config_key. */
-static const char *const network_help[MFRGN_CONFIG_KEY_COUNT] = {
-    "backbone",          "aerial input, HxW",      "ground input, HxW",        "pyramid pooling sampling",
-    "one head for both", "width of the MLPs",      "linear or full",           "layers that update F_H",
-    "layers that update F_L", "attention heads",   "global values a channel",  "local values",
-    "none or scam",      "none, last, means, initial or prompt", "the Sample4Geo network",
-    "pooling levels, aerial", "pooling levels, ground"};
+static const char *const network_help[MFRGN_CONFIG_KEY_COUNT] = {"backbone",
+                                                                 "aerial input, HxW",
+                                                                 "ground input, HxW",
+                                                                 "pyramid pooling sampling",
+                                                                 "one head for both",
+                                                                 "width of the MLPs",
+                                                                 "linear or full",
+                                                                 "layers that update F_H",
+                                                                 "layers that update F_L",
+                                                                 "attention heads",
+                                                                 "global values a channel",
+                                                                 "local values",
+                                                                 "none or scam",
+                                                                 "none, last, means, initial or prompt",
+                                                                 "the Sample4Geo network",
+                                                                 "pooling levels, aerial",
+                                                                 "pooling levels, ground"};
 
 static const struct {
     const char *help;
@@ -97,17 +116,33 @@ static const struct {
 
 /* Full names of the two other groups, made at compile time by hand: the tables below must follow the enums. */
 #define NET(X) "network." X
-static const char *const network_names[MFRGN_CONFIG_KEY_COUNT] = {
-    NET("backbone"), NET("sat_size"), NET("grd_size"), NET("pps"),   NET("shared"),        NET("ffn"),
-    NET("attention"), NET("a"),       NET("b"),        NET("heads"), NET("dim_g"),         NET("dim_l"),
-    NET("global_source"), NET("local_source"), NET("sample4geo"),    NET("pps_sat"),       NET("pps_grd")};
+static const char *const network_names[MFRGN_CONFIG_KEY_COUNT] = {NET("backbone"),
+                                                                  NET("sat_size"),
+                                                                  NET("grd_size"),
+                                                                  NET("pps"),
+                                                                  NET("shared"),
+                                                                  NET("ffn"),
+                                                                  NET("attention"),
+                                                                  NET("a"),
+                                                                  NET("b"),
+                                                                  NET("heads"),
+                                                                  NET("dim_g"),
+                                                                  NET("dim_l"),
+                                                                  NET("global_source"),
+                                                                  NET("local_source"),
+                                                                  NET("sample4geo"),
+                                                                  NET("pps_sat"),
+                                                                  NET("pps_grd")};
 #define TRAIN(X) "train." X
-static const char *const train_names[MFRGN_TRAIN_KEY_COUNT] = {
-    TRAIN("backend"),         TRAIN("threads"),       TRAIN("precision"),       TRAIN("seed"),
-    TRAIN("chunk"),           TRAIN("recompute"),     TRAIN("dropout"),         TRAIN("label_smoothing"),
-    TRAIN("learning_rate"),   TRAIN("backbone_factor"), TRAIN("weight_decay"),  TRAIN("decay_all"),
-    TRAIN("beta1"),           TRAIN("beta2"),         TRAIN("epsilon"),         TRAIN("clip_value"),
-    TRAIN("clip_norm"),       TRAIN("ema")};
+static const char *const train_names[MFRGN_TRAIN_KEY_COUNT] = {TRAIN("backend"),       TRAIN("threads"),
+                                                               TRAIN("precision"),     TRAIN("seed"),
+                                                               TRAIN("chunk"),         TRAIN("recompute"),
+                                                               TRAIN("dropout"),       TRAIN("label_smoothing"),
+                                                               TRAIN("learning_rate"), TRAIN("backbone_factor"),
+                                                               TRAIN("weight_decay"),  TRAIN("decay_all"),
+                                                               TRAIN("beta1"),         TRAIN("beta2"),
+                                                               TRAIN("epsilon"),       TRAIN("clip_value"),
+                                                               TRAIN("clip_norm"),     TRAIN("ema")};
 
 /* In the order: run, network, train, schedule, .. */
 enum { RUN_KEYS = MF_RECIPE_SCHEDULE };

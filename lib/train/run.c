@@ -75,8 +75,7 @@ static mfrgn_status check_model(const mfrgn_run *run) {
 static mfrgn_status make_trainer(mfrgn_run *run) {
     mfrgn_model *seeded = NULL, *model = run->options.model;
     unsigned long seed = (unsigned long)mf_recipe_number(run->recipe, MF_RECIPE_SEED);
-    MF_TRY(mfrgn_train_options_set(run->recipe->train, MFRGN_TRAIN_SEED,
-                                   run->recipe->value[MF_RECIPE_SEED].text));
+    MF_TRY(mfrgn_train_options_set(run->recipe->train, MFRGN_TRAIN_SEED, run->recipe->value[MF_RECIPE_SEED].text));
     if (model)
         MF_TRY(check_model(run));
     else
@@ -92,10 +91,11 @@ static mfrgn_status make_trainer(mfrgn_run *run) {
 static mfrgn_status check_pairs(const mfrgn_run *run) {
     size_t batch = (size_t)mf_recipe_int(run->recipe, MF_RECIPE_BATCH);
     if (batch > run->pairs.labels)
-        return mf_fail(run->context, MFRGN_ERROR_ARGUMENT,
-                       "run.batch is %zu, and the data set has pairs of %zu places: of one place only one pair may be in "
-                       "a batch",
-                       batch, run->pairs.labels);
+        return mf_fail(
+            run->context, MFRGN_ERROR_ARGUMENT,
+            "run.batch is %zu, and the data set has pairs of %zu places: of one place only one pair may be in "
+            "a batch",
+            batch, run->pairs.labels);
     return MFRGN_OK;
 }
 
@@ -191,8 +191,8 @@ static mfrgn_status choose_neighbours(mfrgn_run *run, const mf_neighbours **chos
         *chosen = &run->similar;
     } else if (kind == MF_SAMPLER_GPS || kind == MF_SAMPLER_GPS_DSS) {
         if (!run->near.label)
-            MF_TRY(mf_neighbours_by_place(&run->pairs, (size_t)mf_recipe_int(run->recipe, MF_RECIPE_RANGE),
-                                          &run->near));
+            MF_TRY(
+                mf_neighbours_by_place(&run->pairs, (size_t)mf_recipe_int(run->recipe, MF_RECIPE_RANGE), &run->near));
         *chosen = &run->near;
     }
     return MFRGN_OK;
@@ -271,8 +271,8 @@ static mfrgn_status step(mfrgn_run *run, mfrgn_run_event *event) {
     mfrgn_trainer_info info = {.struct_size = sizeof(info)};
     MF_TRY(mf_loader_next(run->loader, &batch));
     MF_TRY(mfrgn_trainer_set_learning_rate(run->trainer, mf_schedule_rate(&run->schedule, at)));
-    mfrgn_status status = mfrgn_train_step(run->trainer, batch.image[MFRGN_VIEW_GROUND],
-                                           batch.image[MFRGN_VIEW_AERIAL], batch.count, &loss);
+    mfrgn_status status = mfrgn_train_step(run->trainer, batch.image[MFRGN_VIEW_GROUND], batch.image[MFRGN_VIEW_AERIAL],
+                                           batch.count, &loss);
     if (status == MFRGN_OK && !isfinite(loss))
         status = mf_fail(run->context, MFRGN_ERROR_NUMERIC, "the loss is not finite");
     if (status != MFRGN_OK)

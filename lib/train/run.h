@@ -17,7 +17,7 @@ typedef struct mf_run_position {
     double loss_sum;     /* of its steps */
     double best_recall;  /* < 0: none yet */
     unsigned long best_epoch;
-    uint64_t metrics_bytes; /* of metrics.jsonl */
+    uint64_t metrics_bytes;      /* of metrics.jsonl */
     unsigned long similar_epoch; /* after which epoch the neighbours by similarity were found; 0: there are none */
 } mf_run_position;
 
@@ -44,7 +44,7 @@ struct mfrgn_run {
     mfrgn_metrics result[MF_RUN_TASKS];
     int results;
     size_t evaluation_bytes;
-    size_t skipped; /* atomic */
+    size_t skipped;             /* atomic */
     double begin, step_seconds; /* smoothed; 0: no step yet */
     double last_wait;
 };

@@ -246,11 +246,11 @@ mfrgn_status mf_run_restore(mfrgn_run *run, int *found) {
     *found = access(path, F_OK) == 0;
     mfrgn_status status = *found ? load_position(run, path, &s) : MFRGN_OK;
     if (status == MFRGN_OK && *found && s.train_hash != run->train_hash)
-        status = mf_fail(run->context, MFRGN_ERROR_MISMATCH, "%s: the training pictures are others than this run's",
-                         path);
+        status =
+            mf_fail(run->context, MFRGN_ERROR_MISMATCH, "%s: the training pictures are others than this run's", path);
     if (status == MFRGN_OK && *found && s.validation_hash != run->validation_hash)
-        status = mf_fail(run->context, MFRGN_ERROR_MISMATCH,
-                         "%s: the validation pictures are others than this run's", path);
+        status =
+            mf_fail(run->context, MFRGN_ERROR_MISMATCH, "%s: the validation pictures are others than this run's", path);
     if (status == MFRGN_OK && *found)
         status = restore_files(run, &s);
     if (status == MFRGN_OK && *found) {

@@ -9,12 +9,12 @@ typedef struct sampler {
     mf_draw draw;
     uint32_t *pool; /* pairs to come, a ring */
     size_t head, waiting;
-    unsigned char *used;  /* of each pair */
-    uint32_t *taken;      /* of each label: the last batch that holds it, + 1 */
-    uint32_t *forbidden;  /* of each label: the last batch that has it as a semi-positive or second truth, + 1 */
-    uint32_t *left;       /* of each label: pairs that are not used yet */
-    uint32_t *rest;       /* `range` neighbours, to be shuffled */
-    uint32_t batch;       /* that is filled now, + 1 */
+    unsigned char *used; /* of each pair */
+    uint32_t *taken;     /* of each label: the last batch that holds it, + 1 */
+    uint32_t *forbidden; /* of each label: the last batch that has it as a semi-positive or second truth, + 1 */
+    uint32_t *left;      /* of each label: pairs that are not used yet */
+    uint32_t *rest;      /* `range` neighbours, to be shuffled */
+    uint32_t batch;      /* that is filled now, + 1 */
     uint32_t *out;
     size_t filled;
 } sampler;

@@ -1,5 +1,5 @@
-/* Learning rates as the published recipe's: rate at / warmup, then to 0 over what is left (Loshchilov and Hutter's cosine
- * without restarts; the polynomial with power 1.5). */
+/* Learning rates as the published recipe's: rate at / warmup, then to 0 over what is left (Loshchilov and Hutter's
+ * cosine without restarts; the polynomial with power 1.5). */
 #include "train/schedule.h"
 
 #include <math.h>

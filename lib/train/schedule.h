@@ -16,7 +16,8 @@ typedef struct mf_schedule {
     double epochs;
 } mf_schedule;
 
-/* At `at` epochs (0 .. epochs; whole steps are at = epoch + batch / batches): the rate of the step that begins there. */
+/* At `at` epochs (0 .. epochs; whole steps are at = epoch + batch / batches): the rate of the step that begins there.
+ */
 double mf_schedule_rate(const mf_schedule *s, double at);
 
 #endif

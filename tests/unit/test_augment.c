@@ -249,8 +249,8 @@ static unsigned char source_pixels[2][64 * 48 * 3];
 
 static result augment(const mf_augment *a, uint64_t seed, uint64_t epoch, uint64_t item, int ground_width,
                       int ground_height) {
-    static const mf_augment_size size[2] = {[MFRGN_VIEW_GROUND] = {GROUND_W, GROUND_H},
-                                            [MFRGN_VIEW_AERIAL] = {AERIAL, AERIAL}};
+    static const mf_augment_size size[2] = {
+        [MFRGN_VIEW_GROUND] = {GROUND_W, GROUND_H}, [MFRGN_VIEW_AERIAL] = {AERIAL, AERIAL}};
     mf_augment_work *work;
     result made_here;
     unsigned char *out[2];

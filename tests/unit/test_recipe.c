@@ -71,12 +71,25 @@ END_TEST
 
 /* The published figures, as TRAINING has them. */
 START_TEST(published) {
-    static const char *const wanted[][2] = {
-        {"epochs", "50"},          {"run.batch", "64"},       {"learning_rate", "1e-4"}, {"weight_decay", "0.01"},
-        {"schedule.kind", "cosine"}, {"warmup", "1"},         {"clip_value", "100"},     {"label_smoothing", "0.1"},
-        {"train.dropout", "0.3"},  {"evaluate_every", "4"},   {"flip", "0.5"},           {"jpeg_low", "90"},
-        {"rotate", "0.75"},        {"sharpness", "0.3"},      {"augment.dropout", "0.3"}, {"grid_ground", "0.5"},
-        {"holes_high", "25"},      {"network.pps", "1"},      {"sampler.kind", "shuffle"}};
+    static const char *const wanted[][2] = {{"epochs", "50"},
+                                            {"run.batch", "64"},
+                                            {"learning_rate", "1e-4"},
+                                            {"weight_decay", "0.01"},
+                                            {"schedule.kind", "cosine"},
+                                            {"warmup", "1"},
+                                            {"clip_value", "100"},
+                                            {"label_smoothing", "0.1"},
+                                            {"train.dropout", "0.3"},
+                                            {"evaluate_every", "4"},
+                                            {"flip", "0.5"},
+                                            {"jpeg_low", "90"},
+                                            {"rotate", "0.75"},
+                                            {"sharpness", "0.3"},
+                                            {"augment.dropout", "0.3"},
+                                            {"grid_ground", "0.5"},
+                                            {"holes_high", "25"},
+                                            {"network.pps", "1"},
+                                            {"sampler.kind", "shuffle"}};
     mfrgn_recipe *r = recipe_of(NULL);
     for (size_t i = 0; i < sizeof(wanted) / sizeof(*wanted); i++)
         ck_assert_str_eq(mfrgn_recipe_get(r, wanted[i][0]), wanted[i][1]);
@@ -117,14 +130,19 @@ START_TEST(every_key) {
 END_TEST
 
 START_TEST(refused_values) {
-    static const char *const bad[][3] = {
-        {"epochs", "0", "run.epochs"},          {"epochs", "ten", "run.epochs"},
-        {"epochs", "1.5", "run.epochs"},        {"run.batch", "1", "run.batch"},
-        {"flip", "1.1", "augment.flip"},        {"flip", "nan", "augment.flip"},
-        {"schedule.kind", "linear", "cosine"},  {"sampler.kind", "", "shuffle"},
-        {"network.backbone", "vgg", "network"}, {"learning_rate", "-1", "train"},
-        {"dropout", "0.1", "dropout"},          {"nothing", "1", "nothing"},
-        {"augment.epochs", "1", "augment.epochs"}};
+    static const char *const bad[][3] = {{"epochs", "0", "run.epochs"},
+                                         {"epochs", "ten", "run.epochs"},
+                                         {"epochs", "1.5", "run.epochs"},
+                                         {"run.batch", "1", "run.batch"},
+                                         {"flip", "1.1", "augment.flip"},
+                                         {"flip", "nan", "augment.flip"},
+                                         {"schedule.kind", "linear", "cosine"},
+                                         {"sampler.kind", "", "shuffle"},
+                                         {"network.backbone", "vgg", "network"},
+                                         {"learning_rate", "-1", "train"},
+                                         {"dropout", "0.1", "dropout"},
+                                         {"nothing", "1", "nothing"},
+                                         {"augment.epochs", "1", "augment.epochs"}};
     mfrgn_recipe *r = recipe_of(NULL);
     for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
         ck_assert_msg(mfrgn_recipe_set(r, bad[i][0], bad[i][1]) == MFRGN_ERROR_ARGUMENT, "%s = %s", bad[i][0],
@@ -258,11 +276,10 @@ static void add(renamed *r, size_t from, const char *name) {
 /* The names of torchvision for a ConvNeXt, written down anew. */
 static const char *torchvision(const char *name) {
     static char text[128];
-    static const char *const part[][2] = {{"conv_dw.weight", "block.0.weight"}, {"conv_dw.bias", "block.0.bias"},
-                                          {"norm.weight", "block.2.weight"},    {"norm.bias", "block.2.bias"},
-                                          {"mlp.fc1.weight", "block.3.weight"}, {"mlp.fc1.bias", "block.3.bias"},
-                                          {"mlp.fc2.weight", "block.5.weight"}, {"mlp.fc2.bias", "block.5.bias"},
-                                          {"gamma", "layer_scale"}};
+    static const char *const part[][2] = {
+        {"conv_dw.weight", "block.0.weight"}, {"conv_dw.bias", "block.0.bias"},     {"norm.weight", "block.2.weight"},
+        {"norm.bias", "block.2.bias"},        {"mlp.fc1.weight", "block.3.weight"}, {"mlp.fc1.bias", "block.3.bias"},
+        {"mlp.fc2.weight", "block.5.weight"}, {"mlp.fc2.bias", "block.5.bias"},     {"gamma", "layer_scale"}};
     int stage, n, used = 0;
     if (sscanf(name, "stem.%d.%n", &n, &used) == 1 && used)
         snprintf(text, sizeof(text), "features.0.%d.%s", n, name + used);

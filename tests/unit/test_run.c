@@ -44,11 +44,22 @@ static void setup(void) {
     train = open_split("train");
     valid = open_split("val");
     ck_assert_int_eq(mfrgn_recipe_create(context, "baseline", &recipe), MFRGN_OK);
-    static const char *const small[][2] = {
-        {"backbone", "convnext_atto"}, {"sat_size", "32x32"}, {"grd_size", "32x32"}, {"dim_l", "32"},
-        {"epochs", "2"},     {"run.batch", "4"},    {"evaluate_every", "1"},  {"checkpoint_steps", "2"},
-        {"warmup", "0"},     {"sampler.kind", "dss"}, {"select", "2"},        {"range", "4"},
-        {"train.backend", "ref"}, {"train.threads", "1"}, {"loader_threads", "2"}, {"learning_rate", "1e-3"}};
+    static const char *const small[][2] = {{"backbone", "convnext_atto"},
+                                           {"sat_size", "32x32"},
+                                           {"grd_size", "32x32"},
+                                           {"dim_l", "32"},
+                                           {"epochs", "2"},
+                                           {"run.batch", "4"},
+                                           {"evaluate_every", "1"},
+                                           {"checkpoint_steps", "2"},
+                                           {"warmup", "0"},
+                                           {"sampler.kind", "dss"},
+                                           {"select", "2"},
+                                           {"range", "4"},
+                                           {"train.backend", "ref"},
+                                           {"train.threads", "1"},
+                                           {"loader_threads", "2"},
+                                           {"learning_rate", "1e-3"}};
     for (size_t i = 0; i < sizeof(small) / sizeof(*small); i++)
         set(small[i][0], small[i][1]);
 }
@@ -125,9 +136,10 @@ static void same_metrics(const char *a, const char *b) {
 /* ---- resuming ---- */
 
 static void whole_run(const char *folder) {
-    static const mfrgn_run_stage stages[] = {
-        MFRGN_RUN_STEP, MFRGN_RUN_STEP, MFRGN_RUN_STEP, MFRGN_RUN_EVALUATION, MFRGN_RUN_EPOCH,   MFRGN_RUN_STEP,
-        MFRGN_RUN_STEP, MFRGN_RUN_STEP, MFRGN_RUN_EVALUATION, MFRGN_RUN_EPOCH, MFRGN_RUN_FINISHED, MFRGN_RUN_FINISHED};
+    static const mfrgn_run_stage stages[] = {MFRGN_RUN_STEP,       MFRGN_RUN_STEP,     MFRGN_RUN_STEP,
+                                             MFRGN_RUN_EVALUATION, MFRGN_RUN_EPOCH,    MFRGN_RUN_STEP,
+                                             MFRGN_RUN_STEP,       MFRGN_RUN_STEP,     MFRGN_RUN_EVALUATION,
+                                             MFRGN_RUN_EPOCH,      MFRGN_RUN_FINISHED, MFRGN_RUN_FINISHED};
     mfrgn_run *run = run_of(folder, 0);
     for (size_t i = 0; i < sizeof(stages) / sizeof(*stages); i++) {
         mfrgn_run_event e = next(run);

@@ -319,8 +319,16 @@ START_TEST(nothing_readable) {
     for (int i = 0; i < 6; i++)
         unlink(in_folder("a%d.ppm", i));
     mf_batches b = batches_of(NULL, 3, 0, 1, 1);
-    mf_loader_plan plan = {.pairs = &pairs, .batches = &b,   .augment = &augment, .size = {{8, 8}, {8, 8}}, .seed = 1,
-                           .epoch = 1,      .threads = 2,    .ahead = 2,          .skipped = skipped,       .user = &s};
+    mf_loader_plan plan = {.pairs = &pairs,
+                           .batches = &b,
+                           .augment = &augment,
+                           .size = {{8, 8}, {8, 8}},
+                           .seed = 1,
+                           .epoch = 1,
+                           .threads = 2,
+                           .ahead = 2,
+                           .skipped = skipped,
+                           .user = &s};
     mf_loader *loader;
     mf_loaded_batch batch;
     ck_assert_int_eq(mf_loader_start(context, &plan, &loader), MFRGN_OK);
