@@ -18,7 +18,7 @@ const mf_recipe_spec mf_recipe_specs[MF_RECIPE_OWN] = {
     [MF_RECIPE_SEED] = WHOLE("run.seed", 0, 2147483647, "1", 1, "of weights, order, augmentation, dropout"),
     [MF_RECIPE_EVALUATE_EVERY] = WHOLE("run.evaluate_every", 0, 100000, "4", 1,
                                        "epochs from an evaluation to the next, and after the last; 0: never"),
-    [MF_RECIPE_EVALUATE_BATCH] = WHOLE("run.evaluate_batch", 1, 4096, "16", 1, "images embedded together then"),
+    [MF_RECIPE_EVALUATE_BATCH] = WHOLE("run.evaluate_batch", 1, 4096, "16", 0, "images embedded together then"),
     [MF_RECIPE_CHECKPOINT_STEPS] = WHOLE("run.checkpoint_steps", 0, 1000000000, "0", 0,
                                          "steps from a checkpoint to the next within an epoch; 0: at its end only"),
 

@@ -79,6 +79,12 @@ json "$scratch/c/recipe.json" 'd["network"]["dim_l"] == 32 and d["train"]["learn
 expect 0 train $data $small --backbone-weights "$run/best.safetensors" --out "$scratch/d" --epochs 1 --set dim_l=16
 json "$scratch/d/run.json" 'd["weights"].endswith("best.safetensors")'
 
+# the same from C
+checks=$((checks + 1))
+"$EXAMPLE_FINETUNE" "$run/best.safetensors" "$pictures/pairs.csv" "$scratch/own" run.epochs=1 run.batch=4 \
+    train.backend=$backend train.threads=1 >"$scratch/out" 2>"$scratch/err" || check_failed "example-finetune"
+says 'epoch 1 of 1: R@1 .*the best'
+
 # a configuration file, and settings over it
 echo '{"preset": "baseline", "network": {"backbone": "convnext_atto"}, "run": {"epochs": 9}}' >"$scratch/c.json"
 expect 0 train --config "$scratch/c.json" --epochs 5 --settings
