@@ -103,8 +103,9 @@ static void show_step(work *w, const mfrgn_run_event *e) {
     if (e->seconds_left >= 0)
         progress_duration(left, sizeof left, e->seconds_left);
     pthread_mutex_lock(&w->lock);
-    snprintf(w->bar.note, sizeof w->bar.note, "epoch %lu/%lu  loss %.4f  rate %.2e  %.1f pairs/s  left %s", e->epoch,
-             e->epochs, e->loss, e->learning_rate, e->pairs_per_second, left);
+    /* what matters most first: a terminal may cut the rest */
+    snprintf(w->bar.note, sizeof w->bar.note, "loss %.3f  %.1f pairs/s  left %s  epoch %lu/%lu  rate %.1e", e->loss,
+             e->pairs_per_second, left, e->epoch, e->epochs, e->learning_rate);
     progress_update(&w->bar, (e->epoch - 1) * e->batches + e->batch);
     pthread_mutex_unlock(&w->lock);
 }

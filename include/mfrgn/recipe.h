@@ -85,7 +85,7 @@ MFRGN_API mfrgn_status mfrgn_recipe_validate(const mfrgn_recipe *recipe);
 typedef enum mfrgn_run_stage {
     MFRGN_RUN_STEP = 0,       /**< a step was done */
     MFRGN_RUN_EVALUATION = 1, /**< the validation pictures were evaluated */
-    MFRGN_RUN_EPOCH = 2,      /**< an epoch is over, its checkpoint is written */
+    MFRGN_RUN_EPOCH = 2,      /**< an epoch is over */
     MFRGN_RUN_FINISHED = 3    /**< nothing is left to do */
 } mfrgn_run_stage;
 

@@ -54,16 +54,19 @@ static void put(near *heap, size_t n, size_t range, uint32_t *label) {
         label[i] = i < n ? heap[i].label : UINT32_MAX;
 }
 
+typedef void (*products)(const float *const *queries, const float *reference, size_t size, float *out);
+
 typedef struct work {
     const mf_train_pairs *pairs;
     mf_neighbours *out;
     int tasks;
-    near *heap; /* range a task, or TOGETHER times that */
+    near *heap; /* range a task, or QUERIES times that */
     /* by place */
     double (*point)[3];
     /* by similarity */
     const mf_descriptors *ground, *aerial;
-    size_t begin, end;
+    products multiply;
+    size_t begin;
 } work;
 
 static mfrgn_status work_begin(work *w, mfrgn_context *context, size_t rows, size_t range, size_t together) {
@@ -144,20 +147,22 @@ mfrgn_status mf_neighbours_by_place(const mf_train_pairs *pairs, size_t range, m
 
 /* ---- by similarity ---- */
 
-enum { LANES = 16, TOGETHER = 4, BLOCK = 64 };
+/* A task takes QUERIES ground descriptors through all labels, TILE of them at a time, which stay in the cache. */
+enum { LANES = 16, TOGETHER = 4, QUERIES = 32, TILE = 16 };
 
 static size_t row_of(const mf_descriptors *d, uint32_t item) {
     return d->row ? d->row[item] : item;
 }
 
 /* Four inner products at once in a fixed order of their own: the same whatever the threads. */
-static void products(const float *const a[TOGETHER], const float *b, size_t size, float out[TOGETHER]) {
+static inline __attribute__((always_inline)) void products_body(const float *const a[TOGETHER], const float *b,
+                                                                size_t size, float out[TOGETHER]) {
     float sum[TOGETHER][LANES] = {{0}};
     size_t i = 0;
     for (; i + LANES <= size; i += LANES)
         for (int q = 0; q < TOGETHER; q++)
             for (int k = 0; k < LANES; k++)
-                sum[q][k] += a[q][i + k] * b[i + k];
+                sum[q][k] += a[q][i + (size_t)k] * b[i + (size_t)k];
     for (int q = 0; q < TOGETHER; q++) {
         float total = 0;
         for (int k = 0; k < LANES; k++)
@@ -168,37 +173,60 @@ static void products(const float *const a[TOGETHER], const float *b, size_t size
     }
 }
 
-/* Four pairs' ground descriptors against all labels. */
-static void similar_pairs(work *w, size_t first, near *heap) {
+static void products_portable(const float *const a[TOGETHER], const float *b, size_t size, float out[TOGETHER]) {
+    products_body(a, b, size, out);
+}
+
+#if defined(__x86_64__)
+__attribute__((target("avx2,fma"))) static void products_avx2(const float *const a[TOGETHER], const float *b,
+                                                              size_t size, float out[TOGETHER]) {
+    products_body(a, b, size, out);
+}
+#endif
+
+static products choose_products(void) {
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+        return products_avx2;
+#endif
+    return products_portable;
+}
+
+/* Four pairs against a tile of labels. */
+static void compare_tile(const work *w, size_t first, size_t label, size_t end, near *heap, size_t *found) {
     const mf_train_pairs *p = w->pairs;
-    size_t size = w->ground->size, range = w->out->range, found[TOGETHER] = {0};
+    size_t size = w->ground->size, range = w->out->range;
     const float *query[TOGETHER];
+    int there[TOGETHER];
     for (size_t q = 0; q < TOGETHER; q++) {
-        size_t pair = first + q < p->count ? first + q : p->count - 1;
-        size_t row = row_of(w->ground, p->item[pair].ground);
-        query[q] = row < UINT32_MAX ? w->ground->data + row * size : NULL;
+        size_t row = first + q < p->count ? row_of(w->ground, p->item[first + q].ground) : UINT32_MAX;
+        there[q] = row < UINT32_MAX;
+        query[q] = w->ground->data + (there[q] ? row * size : 0);
     }
-    const float *safe[TOGETHER];
-    for (size_t q = 0; q < TOGETHER; q++)
-        safe[q] = query[q] ? query[q] : w->ground->data;
-    for (size_t k = 0; k < p->labels; k++) {
-        size_t row = row_of(w->aerial, p->aerial_of[k]);
+    for (; label < end; label++) {
+        size_t row = row_of(w->aerial, p->aerial_of[label]);
         float score[TOGETHER];
         if (row >= UINT32_MAX)
             continue;
-        products(safe, w->aerial->data + row * size, size, score);
+        w->multiply(query, w->aerial->data + row * size, size, score);
         for (size_t q = 0; q < TOGETHER; q++)
-            if (query[q] && first + q < p->count && p->item[first + q].label != k)
-                offer(heap + q * range, &found[q], range, (near){-(double)score[q], (uint32_t)k});
+            if (there[q] && p->item[first + q].label != label)
+                offer(heap + q * range, &found[q], range, (near){-(double)score[q], (uint32_t)label});
     }
-    for (size_t q = 0; q < TOGETHER && first + q < p->count; q++)
-        put(heap + q * range, found[q], range, w->out->label + (first + q) * range);
 }
 
 static void similar_task(void *arg, int task) {
     work *w = arg;
-    for (size_t i = w->begin + (size_t)task * TOGETHER; i < w->end; i += (size_t)w->tasks * TOGETHER)
-        similar_pairs(w, i, w->heap + (size_t)task * TOGETHER * w->out->range);
+    size_t first = w->begin + (size_t)task * QUERIES, range = w->out->range, found[QUERIES] = {0};
+    near *heap = w->heap + (size_t)task * QUERIES * range;
+    if (first >= w->pairs->count)
+        return;
+    for (size_t label = 0; label < w->pairs->labels; label += TILE)
+        for (size_t q = 0; q < QUERIES && first + q < w->pairs->count; q += TOGETHER)
+            compare_tile(w, first + q, label, label + TILE < w->pairs->labels ? label + TILE : w->pairs->labels,
+                         heap + q * range, found + q);
+    for (size_t q = 0; q < QUERIES && first + q < w->pairs->count; q++)
+        put(heap + q * range, found[q], range, w->out->label + (first + q) * range);
 }
 
 mfrgn_status mf_neighbours_by_similarity(const mf_train_pairs *pairs, const mf_descriptors *ground,
@@ -206,15 +234,12 @@ mfrgn_status mf_neighbours_by_similarity(const mf_train_pairs *pairs, const mf_d
                                          mf_neighbours *out) {
     mfrgn_context *context = pairs->context;
     mf_neighbours made = {.by_pair = 1};
-    work w = {.pairs = pairs, .out = &made, .ground = ground, .aerial = aerial};
+    work w = {.pairs = pairs, .out = &made, .ground = ground, .aerial = aerial, .multiply = choose_products()};
     range = range < pairs->labels - 1 ? range : pairs->labels - 1;
-    mfrgn_status status = work_begin(&w, context, pairs->count, range, TOGETHER);
-    size_t step = (size_t)w.tasks * TOGETHER * BLOCK;
-    for (size_t i = 0; i < pairs->count && status == MFRGN_OK; i += step) {
-        w.begin = i;
-        w.end = i + step < pairs->count ? i + step : pairs->count;
+    mfrgn_status status = work_begin(&w, context, pairs->count, range, QUERIES);
+    for (w.begin = 0; w.begin < pairs->count && status == MFRGN_OK; w.begin += (size_t)w.tasks * QUERIES) {
         mf_parallel(context, w.tasks, similar_task, &w);
-        status = mf_progress(context, progress, w.end, pairs->count);
+        status = mf_progress(context, progress, w.begin, pairs->count);
     }
     return work_end(&w, context, status, out);
 }

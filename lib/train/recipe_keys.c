@@ -19,8 +19,10 @@ const mf_recipe_spec mf_recipe_specs[MF_RECIPE_OWN] = {
     [MF_RECIPE_EVALUATE_EVERY] = WHOLE("run.evaluate_every", 0, 100000, "4", 1,
                                        "epochs from an evaluation to the next, and after the last; 0: never"),
     [MF_RECIPE_EVALUATE_BATCH] = WHOLE("run.evaluate_batch", 1, 4096, "16", 0, "images embedded together then"),
+    [MF_RECIPE_CHECKPOINT_EPOCHS] =
+        WHOLE("run.checkpoint_epochs", 1, 100000, "1", 0, "epochs from a checkpoint to the next"),
     [MF_RECIPE_CHECKPOINT_STEPS] = WHOLE("run.checkpoint_steps", 0, 1000000000, "0", 0,
-                                         "steps from a checkpoint to the next within an epoch; 0: at its end only"),
+                                         "and steps from one to the next; 0: none but those of epochs"),
 
     [MF_RECIPE_SCHEDULE] = CHOICE("schedule.kind", "cosine, polynomial, constant", "cosine",
                                   "of the learning rate after the warm-up; polynomial: power 1.5"),

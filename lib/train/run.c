@@ -109,7 +109,9 @@ static mfrgn_status begin_files(mfrgn_run *run) {
     char *path = mf_run_path(run, "recipe.json");
     mfrgn_status status = path ? mfrgn_recipe_write(run->recipe, path) : MFRGN_ERROR_MEMORY;
     mf_free(run->context, path);
-    return status == MFRGN_OK ? mf_run_write_origin(run) : status;
+    if (status == MFRGN_OK && !found) /* else it says how the run began */
+        status = mf_run_write_origin(run);
+    return status;
 }
 
 static mfrgn_status set_up(mfrgn_run *run, const mfrgn_recipe *recipe, const mfrgn_run_options *options) {
@@ -339,7 +341,10 @@ static mfrgn_status end_epoch(mfrgn_run *run, mfrgn_run_event *event) {
     int kind = mf_recipe_int(run->recipe, MF_RECIPE_SAMPLER);
     if ((kind == MF_SAMPLER_DSS || kind == MF_SAMPLER_GPS_DSS) && run->at.evaluated && run->at.epoch + 1 < epochs(run))
         MF_TRY(mf_run_find_similar(run));
-    MF_TRY(save_model(run, "last.safetensors"));
+    unsigned long every = (unsigned long)mf_recipe_number(run->recipe, MF_RECIPE_CHECKPOINT_EPOCHS);
+    int save = (run->at.epoch + 1) % every == 0 || run->at.epoch + 1 == epochs(run);
+    if (save)
+        MF_TRY(save_model(run, "last.safetensors"));
     begin_event(run, event, MFRGN_RUN_EPOCH);
     event->loss = run->batches.count ? run->at.loss_sum / (double)run->batches.count : 0;
     MF_TRY(mf_run_log_epoch(run, event));
@@ -350,7 +355,7 @@ static mfrgn_status end_epoch(mfrgn_run *run, mfrgn_run_event *event) {
     run->at.batch = 0;
     run->at.evaluated = 0;
     run->at.loss_sum = 0;
-    return mf_run_save(run);
+    return save ? mf_run_save(run) : MFRGN_OK;
 }
 
 mfrgn_status mfrgn_run_next(mfrgn_run *run, mfrgn_run_event *event) {
