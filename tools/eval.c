@@ -129,7 +129,7 @@ static void print_task(const eval_work *work, const mfrgn_metrics *m) {
     int is_u1652 = work->eval->dataset && !strcmp(work->eval->dataset, "u1652"), ap = m->multiple || is_u1652;
     printf("%s: %s queries, %s references\n", m->task, tool_thousands(m->queries), tool_thousands(m->references));
     printf("  %-38s    R@1    R@5   R@10   R@1%%%s%s\n", "", m->has_semi ? "    hit" : "", ap ? "     AP" : "");
-    print_row("this model", recall, m->hit_rate, ap ? m->ap : -1, m);
+    print_row(work->dataset ? "this model" : "these descriptors", recall, m->hit_rate, ap ? m->ap : -1, m);
     for (int i = 0; i < paper_row_count; i++)
         if (row_fits(&paper_rows[i], work, m->task))
             print_row(paper_rows[i].method, paper_rows[i].recall, paper_rows[i].hit_rate, paper_rows[i].ap, m);
