@@ -389,7 +389,7 @@ int main(void) {
     Suite *s = suite_create("recipe");
     TCase *t = tcase_create("recipe");
     tcase_add_checked_fixture(t, setup, teardown);
-    tcase_set_timeout(t, 60);
+    tcase_set_timeout(t, 300);
     suite_add_tcase(s, t);
     tcase_add_test(t, schedules);
     tcase_add_test(t, every_preset);

@@ -326,7 +326,7 @@ int main(void) {
     Suite *s = suite_create("run");
     TCase *t = tcase_create("run");
     tcase_add_checked_fixture(t, setup, teardown);
-    tcase_set_timeout(t, 240);
+    tcase_set_timeout(t, 1200);
     suite_add_tcase(s, t);
     tcase_add_test(t, same_bits);
     tcase_add_test(t, other_settings);

@@ -367,7 +367,7 @@ int main(void) {
     Suite *s = suite_create("sampler");
     TCase *t = tcase_create("sampler");
     tcase_add_checked_fixture(t, setup, teardown);
-    tcase_set_timeout(t, 60);
+    tcase_set_timeout(t, 300);
     suite_add_tcase(s, t);
     tcase_add_test(t, pairs_and_labels);
     tcase_add_test(t, plain_shuffle);
