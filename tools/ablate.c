@@ -16,7 +16,7 @@ enum { MAX_SETS = 64, RECALLS = 4, MAX_SEEDS = 16 };
 
 /* A variant's figures, summed over its seeds. */
 typedef struct figures {
-    int runs;
+    int runs, trained; /* trained: here and now, not found finished: only of these is it known what training takes */
     double here[RECALLS], there[RECALLS]; /* R@1, R@5, R@10, R@1 % */
     double multiply_adds;                 /* of one view, the mean of both */
     double embedding, training;           /* bytes */
@@ -137,7 +137,7 @@ static void skipped(void *user, const char *path, const char *why) {
 }
 
 static int evaluate(ablate_options *a, mfrgn_model *model, const mfrgn_recipe *recipe, const mfrgn_dataset *dataset,
-                    double sum[RECALLS]) {
+                    double sum[RECALLS], double *bytes) {
     static const char *const taken[][2] = {{"backend", "train.backend"},
                                            {"threads", "train.threads"},
                                            {"batch", "run.evaluate_batch"},
@@ -146,6 +146,7 @@ static int evaluate(ablate_options *a, mfrgn_model *model, const mfrgn_recipe *r
     mfrgn_session *session = NULL;
     mfrgn_progress progress = {sizeof progress, a, update};
     mfrgn_evaluate_options o = {sizeof o, 0, NULL, &progress, stage, skipped, a, 0};
+    mfrgn_session_info info = {.struct_size = sizeof info};
     mfrgn_metrics metrics[4];
     int count = 0;
     mfrgn_status status = mfrgn_options_create(a->context, &options);
@@ -159,6 +160,8 @@ static int evaluate(ablate_options *a, mfrgn_model *model, const mfrgn_recipe *r
         status = mfrgn_session_create(model, options, &session);
     if (status == MFRGN_OK)
         status = mfrgn_evaluate(session, dataset, &o, metrics, 4, &count);
+    if (status == MFRGN_OK)
+        status = mfrgn_session_get_info(session, &info);
     progress_end(&a->bar);
     mfrgn_session_free(session);
     mfrgn_options_free(options);
@@ -170,6 +173,7 @@ static int evaluate(ablate_options *a, mfrgn_model *model, const mfrgn_recipe *r
                                     metrics[0].recall_percent};
     for (int i = 0; i < RECALLS; i++)
         sum[i] += recall[i];
+    *bytes = (double)(info.arena_bytes + info.packed_bytes);
     return 1;
 }
 
@@ -178,17 +182,21 @@ static int measure(ablate_options *a, const training_job *job, figures *f) {
     char *path = tool_format("%s/best.safetensors", job->folder);
     mfrgn_model *model = NULL;
     mfrgn_status status = path ? mfrgn_model_load(a->context, path, NULL, &model) : MFRGN_ERROR_MEMORY;
+    double bytes = 0, other = 0;
     int fine = status == MFRGN_OK;
     if (!fine)
         tool_failed(a->context, status, path);
-    fine = fine && evaluate(a, model, job->recipe, a->data.validation, f->here) &&
-           (!a->other || evaluate(a, model, job->recipe, a->other, f->there));
+    fine = fine && evaluate(a, model, job->recipe, a->data.validation, f->here, &bytes) &&
+           (!a->other || evaluate(a, model, job->recipe, a->other, f->there, &other));
     if (fine) {
         f->runs++;
         f->multiply_adds +=
             (mfrgn_model_flops(model, MFRGN_VIEW_GROUND) + mfrgn_model_flops(model, MFRGN_VIEW_AERIAL)) / 4;
-        f->embedding += (double)job->cost.evaluation_bytes;
-        f->training += (double)(job->cost.arena_bytes + job->cost.state_bytes);
+        f->embedding += bytes;
+        if (job->cost.arena_bytes) {
+            f->trained++;
+            f->training += (double)(job->cost.arena_bytes + job->cost.state_bytes);
+        }
     }
     mfrgn_model_free(model);
     free(path);
@@ -238,7 +246,7 @@ static void means(figures *f) {
     }
     f->multiply_adds /= n;
     f->embedding /= n;
-    f->training /= n;
+    f->training /= f->trained ? f->trained : 1;
 }
 
 static void recalls(const double *recall) {
@@ -283,7 +291,11 @@ static void print_costs(const ablate_options *a, const figures *f) {
             printf("%7.2f", f[i].there[0]);
         else
             printf("%7s", "-");
-        printf(" %8.3f %9.1f %9.1f\n", f[i].multiply_adds / 1e9, f[i].embedding / 1e6, f[i].training / 1e6);
+        printf(" %8.3f %9.1f", f[i].multiply_adds / 1e9, f[i].embedding / 1e6);
+        if (f[i].trained)
+            printf(" %9.1f\n", f[i].training / 1e6);
+        else
+            printf(" %9s\n", "-");
         if (p->cost_name)
             printf("%-18s paper %7.2f %7.2f %8.2f %9.0f %9s\n", "", p->here[0], p->there[0], p->giga, p->memory, "-");
     }
@@ -323,7 +335,8 @@ static int write_json(const ablate_options *a, const figures *f) {
         json_recalls(&json, "paper_there", p->there);
         json_number(&json, "multiply_adds", f[i].multiply_adds, 9);
         json_number(&json, "embedding_bytes", f[i].embedding, 12);
-        json_number(&json, "training_bytes", f[i].training, 12);
+        if (f[i].trained)
+            json_number(&json, "training_bytes", f[i].training, 12);
         json_close(&json);
     }
     json_close(&json);

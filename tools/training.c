@@ -62,7 +62,7 @@ typedef struct work {
     training_job *job;
     progress_bar bar;
     int bar_is_on;
-    pthread_mutex_t lock; /* messages come from the loader's threads too */
+    pthread_mutex_t lock; /* of the bar: messages come from the loader's threads too */
     chart chart;
 } work;
 
@@ -74,14 +74,19 @@ static void begin_bar(work *w, const char *unit, size_t total) {
 }
 
 static void stage(void *user, const char *name, size_t total) {
-    begin_bar(user, name, total);
+    work *w = user;
+    pthread_mutex_lock(&w->lock);
+    begin_bar(w, name, total);
+    pthread_mutex_unlock(&w->lock);
 }
 
 static int update(void *user, size_t done, size_t total) {
     work *w = user;
     (void)total;
+    pthread_mutex_lock(&w->lock);
     if (w->bar_is_on)
         progress_update(&w->bar, done);
+    pthread_mutex_unlock(&w->lock);
     return tool_stopped();
 }
 
@@ -98,11 +103,11 @@ static void skipped(void *user, const char *path, const char *why) {
 
 static void show_step(work *w, const mfrgn_run_event *e) {
     char left[40] = "?";
-    if (!w->bar_is_on || strcmp(w->bar.unit, "steps"))
-        begin_bar(w, "steps", e->epochs * e->batches);
     if (e->seconds_left >= 0)
         progress_duration(left, sizeof left, e->seconds_left);
     pthread_mutex_lock(&w->lock);
+    if (!w->bar_is_on || strcmp(w->bar.unit, "steps"))
+        begin_bar(w, "steps", e->epochs * e->batches);
     /* what matters most first: a terminal may cut the rest */
     snprintf(w->bar.note, sizeof w->bar.note, "loss %.3f  %.1f pairs/s  left %s  epoch %lu/%lu  rate %.1e", e->loss,
              e->pairs_per_second, left, e->epoch, e->epochs, e->learning_rate);
@@ -169,18 +174,24 @@ static void tell_evaluation(work *w, const mfrgn_run_event *e) {
     w->chart.task = w->job->metrics[0].task;
 }
 
+static void clear_bar(work *w) {
+    pthread_mutex_lock(&w->lock);
+    progress_clear(&w->bar);
+    pthread_mutex_unlock(&w->lock);
+}
+
 static int take_event(work *w, const mfrgn_run_event *e) {
     switch (e->stage) {
     case MFRGN_RUN_STEP:
         show_step(w, e);
         return chart_add(&w->chart.loss, (double)e->epoch - 1 + (double)e->batch / (double)e->batches, e->loss);
     case MFRGN_RUN_EVALUATION:
-        progress_clear(&w->bar);
+        clear_bar(w);
         tell_evaluation(w, e);
         return chart_add(&w->chart.recall_1, (double)e->epoch, e->metrics[0].recall_1) &&
                chart_add(&w->chart.recall_10, (double)e->epoch, e->metrics[0].recall_10);
     case MFRGN_RUN_EPOCH:
-        progress_clear(&w->bar);
+        clear_bar(w);
         printf("epoch %lu/%lu  loss %.4f  %.1f pairs/s\n", e->epoch, e->epochs, e->loss, e->pairs_per_second);
         fflush(stdout);
         w->job->loss = e->loss;
@@ -193,7 +204,7 @@ static int take_event(work *w, const mfrgn_run_event *e) {
 
 /* After a signal: what was done is kept. */
 static int stop(work *w, mfrgn_run *run, unsigned long step) {
-    progress_clear(&w->bar);
+    clear_bar(w);
     mfrgn_status status = mfrgn_run_checkpoint(run);
     if (status != MFRGN_OK)
         return tool_failed(w->job->context, status, "");
@@ -210,7 +221,7 @@ static int drive(work *w, mfrgn_run *run) {
         if (status == MFRGN_ERROR_CANCELLED && tool_stopped())
             continue;
         if (status != MFRGN_OK) {
-            progress_clear(&w->bar);
+            clear_bar(w);
             return tool_failed(w->job->context, status, "");
         }
         w->chart.epochs = (double)e.epochs;
@@ -226,7 +237,7 @@ static int drive(work *w, mfrgn_run *run) {
 }
 
 int training_run(training_job *job) {
-    work w = {.job = job, .chart = {.title = job->folder}};
+    work w = {.job = job, .lock = PTHREAD_MUTEX_INITIALIZER, .chart = {.title = job->folder}};
     mfrgn_progress progress = {sizeof progress, &w, update};
     mfrgn_run_options o = {.struct_size = sizeof o,
                            .train = job->data->train,

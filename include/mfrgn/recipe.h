@@ -137,7 +137,7 @@ typedef struct mfrgn_run_options {
  *   last.safetensors      the weights of the last whole epoch
  *   last.json, last-*     the checkpoint: all that a resumed run needs
  * @param recipe  [in] copied
- * @param options [in] the data sets and the model must live as long as the run
+ * @param options [in] the data sets, the model and the progress callback must live as long as the run
  * @return MFRGN_OK, MFRGN_ERROR_ARGUMENT (a folder that holds another run, a batch of fewer than 2 pairs, too few pairs),
  *         MFRGN_ERROR_MISMATCH (`resume`: a checkpoint of another recipe, network or data set: the message says what
  *         differs), MFRGN_ERROR_IO, MFRGN_ERROR_MEMORY, MFRGN_ERROR_BACKEND
@@ -173,6 +173,7 @@ typedef struct mfrgn_run_cost {
     size_t state_bytes;       /**< weights, gradients, moments */
     size_t evaluation_bytes;  /**< activations, scratch and packed weights of the last evaluation; 0: none yet */
 } mfrgn_run_cost;
+/** Tells of it; zeros before the first step of this process.  @since 0.3 */
 MFRGN_API mfrgn_status mfrgn_run_get_cost(const mfrgn_run *run, mfrgn_run_cost *cost);
 
 /* ---------------------------------------------------------------------------------------------- backbones ----- */

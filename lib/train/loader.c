@@ -41,7 +41,8 @@ struct mf_loader {
     size_t next; /* batch to be taken */
     size_t held; /* 1: the batch before it is the caller's */
     int stop;
-    unsigned char *told[2]; /* of each picture: 1 it was told of as unreadable */
+    unsigned char *told[2]; /* the plan's, or own_told */
+    unsigned char *own_told[2];
     size_t replaced;
     double waited;
 };
@@ -248,8 +249,12 @@ static mfrgn_status prepare(mf_loader *l) {
     const mf_train_pairs *pairs = l->plan.pairs;
     for (int view = 0; view < 2; view++)
         l->bytes[view] = (size_t)l->plan.size[view].width * (size_t)l->plan.size[view].height * 3;
-    l->told[MFRGN_VIEW_GROUND] = mf_calloc(l->context, pairs->ground->count + 1, 1);
-    l->told[MFRGN_VIEW_AERIAL] = mf_calloc(l->context, pairs->aerial->count + 1, 1);
+    for (int view = 0; view < 2; view++) {
+        const mf_sample_set *set = view == MFRGN_VIEW_GROUND ? pairs->ground : pairs->aerial;
+        if (!l->plan.told[view])
+            l->own_told[view] = mf_calloc(l->context, set->count + 1, 1);
+        l->told[view] = l->plan.told[view] ? l->plan.told[view] : l->own_told[view];
+    }
     l->room = (size_t)(l->plan.ahead < 1 ? 1 : l->plan.ahead) + 1; /* and the one the caller holds */
     l->slot = mf_calloc(l->context, l->room, sizeof(*l->slot));
     if (!l->told[0] || !l->told[1] || !l->slot)
@@ -356,8 +361,8 @@ void mf_loader_stop(mf_loader *l) {
         mf_free(context, s->error);
     }
     mf_free(context, l->slot);
-    mf_free(context, l->told[0]);
-    mf_free(context, l->told[1]);
+    mf_free(context, l->own_told[0]);
+    mf_free(context, l->own_told[1]);
     pthread_cond_destroy(&l->changed);
     pthread_mutex_destroy(&l->lock);
     mf_free(context, l);

@@ -16,7 +16,9 @@ typedef struct mf_loader_plan {
     size_t first; /* the batch to begin with */
     int threads;  /* 0: as many as make sense on this machine */
     int ahead;    /* batches that are ready or being made, 1 or more */
-    /* Told of each picture that cannot be read, once a loader; from any thread, one at a time.  Or NULL. */
+    /* Of each picture: 1: it was told of as unreadable; kept from loader to loader.  NULL: told of once a loader. */
+    unsigned char *told[2];
+    /* Told of each picture that cannot be read, once; from any thread, one at a time.  Or NULL. */
     void (*skipped)(void *user, const char *path, const char *why);
     void *user;
 } mf_loader_plan;

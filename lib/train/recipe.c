@@ -164,6 +164,12 @@ mfrgn_status mfrgn_recipe_validate(const mfrgn_recipe *r) {
     MF_TRY(check_square(r, MF_RECIPE_ROTATE, MFRGN_CONFIG_AERIAL_SIZE));
     MF_TRY(check_square(r, MF_RECIPE_TURN_AERIAL, MFRGN_CONFIG_AERIAL_SIZE));
     MF_TRY(check_square(r, MF_RECIPE_TURN_GROUND, MFRGN_CONFIG_GROUND_SIZE));
+    int kind = mf_recipe_int(r, MF_RECIPE_SAMPLER);
+    if ((kind == MF_SAMPLER_DSS || kind == MF_SAMPLER_GPS_DSS) && r->value[MF_RECIPE_EVALUATE_EVERY].number == 0)
+        return mf_fail(r->context, MFRGN_ERROR_ARGUMENT,
+                       "sampler.kind is %s: neighbours by similarity are found after evaluations, and "
+                       "run.evaluate_every is 0",
+                       r->value[MF_RECIPE_SAMPLER].text);
     if (mf_recipe_int(r, MF_RECIPE_GROUND) == 1)
         MF_TRY(check_square(r, MF_RECIPE_ROTATE, MFRGN_CONFIG_GROUND_SIZE));
     return MFRGN_OK;

@@ -88,6 +88,16 @@ static mfrgn_status make_trainer(mfrgn_run *run) {
     return status;
 }
 
+static mfrgn_status check_sampler(const mfrgn_run *run) {
+    int kind = mf_recipe_int(run->recipe, MF_RECIPE_SAMPLER);
+    if (run->options.validation || (kind != MF_SAMPLER_DSS && kind != MF_SAMPLER_GPS_DSS))
+        return MFRGN_OK;
+    return mf_fail(run->context, MFRGN_ERROR_ARGUMENT,
+                   "sampler.kind is %s: neighbours by similarity are found after evaluations, and there are no "
+                   "validation pictures",
+                   run->recipe->value[MF_RECIPE_SAMPLER].text);
+}
+
 static mfrgn_status check_pairs(const mfrgn_run *run) {
     size_t batch = (size_t)mf_recipe_int(run->recipe, MF_RECIPE_BATCH);
     if (batch > run->pairs.labels)
@@ -125,6 +135,11 @@ static mfrgn_status set_up(mfrgn_run *run, const mfrgn_recipe *recipe, const mfr
     MF_TRY(mfrgn_recipe_copy(recipe, &run->recipe));
     MF_TRY(mf_train_pairs_make(context, options->train, &run->pairs));
     MF_TRY(check_pairs(run));
+    MF_TRY(check_sampler(run));
+    run->told[MFRGN_VIEW_GROUND] = mf_calloc(context, run->pairs.ground->count + 1, 1);
+    run->told[MFRGN_VIEW_AERIAL] = mf_calloc(context, run->pairs.aerial->count + 1, 1);
+    if (!run->told[0] || !run->told[1])
+        return mf_fail_memory(context, run->pairs.count, "a training run");
     run->train_hash = mf_dataset_hash(options->train);
     run->validation_hash = options->validation ? mf_dataset_hash(options->validation) : 0;
     mf_recipe_schedule(run->recipe, &run->schedule);
@@ -174,6 +189,8 @@ void mfrgn_run_free(mfrgn_run *run) {
     mfrgn_recipe_free(run->recipe);
     if (run->metrics >= 0)
         close(run->metrics);
+    mf_free(context, run->told[0]);
+    mf_free(context, run->told[1]);
     mf_free(context, (char *)(uintptr_t)run->options.folder);
     mf_free(context, (char *)(uintptr_t)run->options.origin);
     mf_free(context, run);
@@ -218,6 +235,7 @@ static mfrgn_status begin_epoch(mfrgn_run *run) {
                            .first = run->at.batch,
                            .threads = mf_recipe_int(run->recipe, MF_RECIPE_LOADER_THREADS),
                            .ahead = mf_recipe_int(run->recipe, MF_RECIPE_AHEAD),
+                           .told = {run->told[0], run->told[1]},
                            .skipped = mf_run_skipped,
                            .user = run};
     run->last_wait = 0;
@@ -254,7 +272,7 @@ static void begin_event(const mfrgn_run *run, mfrgn_run_event *e, mfrgn_run_stag
 /* Keeps what the library said, with the place before it and the way back after it. */
 static mfrgn_status step_failed(mfrgn_run *run, mfrgn_status status) {
     char *why = mf_strdup(run->context, mfrgn_context_last_error(run->context));
-    run->failed = status != MFRGN_ERROR_CANCELLED;
+    run->failed = 1;
     if (run->saved_step == ULONG_MAX)
         mf_fail(run->context, status, "epoch %lu, batch %lu, step %lu: %s; there is no checkpoint before it",
                 run->at.epoch + 1, run->at.batch + 1, run->at.step + 1, why ? why : "");

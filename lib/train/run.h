@@ -45,6 +45,7 @@ struct mfrgn_run {
     int results;
     size_t evaluation_bytes;
     size_t skipped;             /* atomic */
+    unsigned char *told[2];     /* of each training picture: 1: it was told of as unreadable */
     double begin, step_seconds; /* smoothed; 0: no step yet */
     double last_wait;
 };

@@ -70,10 +70,16 @@ mfrgn_status mf_run_evaluate(mfrgn_run *run) {
     return status;
 }
 
+/* The loader has told of it, or will. */
+static void pass_over(void *user, const char *path, const char *why) {
+    (void)user, (void)path, (void)why;
+}
+
 static mfrgn_status find_similar(mfrgn_run *run, mfrgn_session *session, mf_embedded e[2], mf_neighbours *found) {
     mfrgn_evaluate_options o = evaluate_options(run);
     const mf_sample_set *set[2];
     mf_descriptors d[2];
+    o.skipped = pass_over;
     set[MFRGN_VIEW_GROUND] = run->pairs.ground;
     set[MFRGN_VIEW_AERIAL] = run->pairs.aerial;
     for (int view = 0; view < 2; view++) {

@@ -95,6 +95,8 @@ static mfrgn_status write_line(mfrgn_run *run, mf_bytes *b) {
     }
     if (status == MFRGN_OK)
         run->at.metrics_bytes += b->size;
+    else if (ftruncate(run->metrics, (off_t)run->at.metrics_bytes) == 0) /* no half of a line stays */
+        lseek(run->metrics, (off_t)run->at.metrics_bytes, SEEK_SET);
     mf_bytes_free(b);
     return status;
 }

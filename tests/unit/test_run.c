@@ -200,8 +200,10 @@ START_TEST(other_settings) {
     set("run.batch", "4");
     refused(&o, MFRGN_ERROR_MISMATCH, "training pictures");
     o.train = train;
-    o.validation = NULL;
+    o.validation = train;
     refused(&o, MFRGN_ERROR_MISMATCH, "validation pictures");
+    o.validation = NULL;
+    refused(&o, MFRGN_ERROR_ARGUMENT, "sampler.kind");
     o.validation = valid;
     set("train.threads", "2"); /* how fast it is may change */
     mfrgn_run_free(run_of("run", 1));
@@ -218,6 +220,9 @@ START_TEST(bad_input) {
     set("warmup", "3");
     refused(&o, MFRGN_ERROR_ARGUMENT, "schedule.warmup");
     set("warmup", "0");
+    set("evaluate_every", "0");
+    refused(&o, MFRGN_ERROR_ARGUMENT, "run.evaluate_every");
+    set("evaluate_every", "1");
     set("sampler.kind", "gps"); /* there are no places */
     mfrgn_run *run = run_of("gps", 0);
     mfrgn_run_event e = {.struct_size = sizeof(e)};
@@ -315,6 +320,10 @@ START_TEST(cancelled_and_broken) {
     ck_assert_int_eq(mfrgn_run_next(run, &e), MFRGN_ERROR_CANCELLED); /* the similarities */
     stop_now = 0;
     ck_assert_int_eq(next(run).stage, MFRGN_RUN_EPOCH);
+    for (int i = 0; i < 3; i++)
+        e = next(run);
+    ck_assert_uint_eq(e.epoch, 2);
+    ck_assert_msg(skipped == 1 && e.skipped == 1, "%d", skipped); /* not once an epoch */
     mfrgn_model *model;
     ck_assert_int_eq(mfrgn_run_model(run, &model), MFRGN_OK);
     mfrgn_model_free(model);
