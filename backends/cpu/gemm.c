@@ -4,7 +4,7 @@
  * A is read once; where it is wide, chunks are panels.  Either way chunks are a few times as many as threads. */
 #include "backends/cpu/kernel.h"
 
-enum { KC = 512, A_BLOCK = 512 << 10, GATHER_BLOCK = 512 << 10 };
+enum { KC = 512, A_BLOCK = 512 << 10, GATHER_BLOCK = 512 << 10, PLAIN_ROWS = 640 };
 
 int mf_gemm_takes(const mf_operand *w) {
     if (w->constant)
@@ -50,6 +50,15 @@ void mf_gemm_plan(mf_cpu_kernel *k, int64_t batch, int gathers) {
     k->slot_bytes = mf_gemm_scratch(isa, g, gathers);
 }
 
+/* All rows are in one chunk, and are so few that packing each panel once for them is no small part of the work. */
+int mf_gemm_plan_plain(mf_cpu_kernel *k) {
+    const mf_gemm *g = &k->gemm;
+    if (g->btype != MF_F32 || g->m > PLAIN_ROWS || k->chunk[0] < g->m)
+        return 0;
+    k->slot_bytes = (size_t)(mf_min64(g->kc, g->k) * k->cpu->isa->nr) * sizeof(float);
+    return 1;
+}
+
 int mf_gemm_in_place(const mf_cpu_kernel *k) {
     return k->gemm.k <= k->gemm.kc || (k->gemm.act == MF_ACT_NONE && !mf_operand_present(&k->op.input[MF_IN_SCALE]));
 }
@@ -71,8 +80,9 @@ static void run_chunk(void *arg, int64_t chunk, int slot) {
     if (g.residual)
         g.residual += image * p->stride_c;
     int64_t m0 = row * k->chunk[0], p0 = column * k->chunk[1];
-    k->cpu->isa->gemm(&g, m0, mf_min64(m0 + k->chunk[0], g.m), p0, mf_min64(p0 + k->chunk[1], panels(k->cpu->isa, &g)),
-                      p->scratch + (size_t)slot * k->slot_bytes);
+    (g.plain ? k->cpu->isa->gemm_plain : k->cpu->isa->gemm)(&g, m0, mf_min64(m0 + k->chunk[0], g.m), p0,
+                                                            mf_min64(p0 + k->chunk[1], panels(k->cpu->isa, &g)),
+                                                            p->scratch + (size_t)slot * k->slot_bytes);
 }
 
 void mf_gemm_run(const mf_cpu_kernel *k, const mf_gemm *g, int64_t batch, int64_t stride_a, int64_t stride_c,

@@ -25,6 +25,7 @@
 #define NV 2
 #endif
 #define NR (NV * VL)
+enum { AHEAD = 32 }; /* values of a row that pack_a asks for ahead */
 enum { STEPS = 2 };
 
 typedef struct tile {
@@ -37,7 +38,10 @@ typedef struct tile {
     float *to;
     int64_t ldto;
     const float *bias, *residual; /* NULL, or added in registers; residual has ldto */
-    const char *next;             /* what is read after this panel, to be fetched into L2: a line each step */
+    /* what is read after this panel, to be fetched into L2: a line each step, `run` lines (even) in a row, then `jump`
+     * bytes on */
+    const char *next;
+    int64_t run, jump;
 } tile;
 
 /* One step over k: MR values of A with the stride rs. */
@@ -65,16 +69,24 @@ MF_INLINE void multiply(const tile *t, const int mr, const int nv, const int pac
     MF_UNROLL
     for (int i = 0; i < mr; i++) {
         MF_UNROLL
-        for (int j = 0; j < nv; j++)
+        for (int j = 0; j < nv; j++) {
             acc[i][j] = (vf){0};
+            if (VL == 16 || j % 2 == 0)
+                __builtin_prefetch(t->to + i * t->ldto + j * VL, 1, 3);
+        }
     }
     /* Pointers move once in STEPS: each integer operation may take a multiply-add's place on its port. */
-    for (; k >= STEPS; k -= STEPS, a += STEPS * cs, b += STEPS * nv * VL, next += STEPS * 64) {
-        MF_UNROLL
-        for (int u = 0; u < STEPS; u++) {
-            __builtin_prefetch(next + u * 64, 0, 2);
-            step(acc, a + u * cs, rs, b + u * nv * VL, mr, nv);
+    while (k >= STEPS) {
+        int64_t n = mf_min64(t->run, k / STEPS * STEPS);
+        k -= n;
+        for (; n > 0; n -= STEPS, a += STEPS * cs, b += STEPS * nv * VL, next += STEPS * 64) {
+            MF_UNROLL
+            for (int u = 0; u < STEPS; u++) {
+                __builtin_prefetch(next + u * 64, 0, 2);
+                step(acc, a + u * cs, rs, b + u * nv * VL, mr, nv);
+            }
         }
+        next += t->jump;
     }
     for (; k > 0; k--, a += cs, b += nv * VL)
         step(acc, a, rs, b, mr, nv);
@@ -213,8 +225,13 @@ typedef struct block {
     const float *from; /* NULL, or a residual that the first block adds: C may be its memory */
 } block;
 
-static void multiply_panel(const block *q, const float *b, int64_t n0, int64_t width, int64_t cols, const char *next,
-                           int64_t next_bytes) {
+/* What to fetch while a panel is multiplied: `rows` runs of `run` lines, `stride` bytes from one to the next. */
+typedef struct ahead {
+    const char *from;
+    int64_t rows, run, stride;
+} ahead;
+
+static void multiply_panel(const block *q, const float *b, int64_t n0, int64_t width, int64_t cols, const ahead *next) {
     const mf_gemm *g = q->g;
     const float *from = q->first ? q->from : g->c;
     int nv = (int)(width / VL);
@@ -222,7 +239,9 @@ static void multiply_panel(const block *q, const float *b, int64_t n0, int64_t w
     int plain = width == cols && !(q->last && (g->scale || g->act != MF_ACT_NONE));
     int64_t count = mf_div_up(q->rows, MR);
     float buffer[MR * NR] __attribute__((aligned(64)));
-    tile t = {.k = q->k, .rs = q->rs, .b = b, .ldfrom = g->ldc};
+    tile t = {
+        .k = q->k, .rs = q->rs, .b = b, .ldfrom = g->ldc, .run = next->run, .jump = next->stride - next->run * 64};
+    int64_t runs = mf_max64(1, q->k / next->run); /* of a tile */
     if (plain && q->last && g->bias)
         t.bias = g->bias + n0;
     for (int64_t i = 0; i < count; i++) {
@@ -232,8 +251,7 @@ static void multiply_panel(const block *q, const float *b, int64_t n0, int64_t w
         t.a = q->a + r0 * q->rs;
         if (plain && q->last && g->residual)
             t.residual = g->residual + (q->m0 + r0) * g->ldc + n0;
-        int64_t at = i * q->k * 64;
-        t.next = at < next_bytes ? next + at : (const char *)b;
+        t.next = i * runs < next->rows ? next->from + i * runs * next->stride : (const char *)b;
         t.to = plain ? c : buffer;
         t.ldto = plain ? g->ldc : width;
         const float *before = from ? from + (q->m0 + r0) * g->ldc + n0 : NULL;
@@ -287,37 +305,46 @@ void MF_FN(gemm)(const mf_gemm *whole, int64_t m0, int64_t m1, int64_t p0, int64
                     widen(b, g->btype, wide, q.k * width);
                     panel = wide;
                 }
-                const char *next = b;
-                int64_t next_bytes = 0;
+                /* the next panel of this block, or the first of the next block */
+                ahead next = {b, 0, (q.k + 1) / 2 * 2, 0};
                 if (p + 1 < p1) {
-                    next = b + (size_t)(NR * g->k) * size;
-                    next_bytes = q.k * NR * (int64_t)size;
+                    next.from = b + (size_t)(NR * g->k) * size;
+                    next.rows = q.k * NR * (int64_t)size;
                 } else if (!q.last) {
-                    next = (const char *)g->b + (size_t)(p0 * NR * g->k + (k0 + q.k) * NR) * size;
-                    next_bytes = mf_min64(g->kc, g->k - k0 - q.k) * NR * (int64_t)size;
+                    next.from = (const char *)g->b + (size_t)(p0 * NR * g->k + (k0 + q.k) * NR) * size;
+                    next.rows = mf_min64(g->kc, g->k - k0 - q.k) * NR * (int64_t)size;
                 }
-                multiply_panel(&q, panel, n0, width, cols, next, next_bytes);
+                next.stride = next.run * 64;
+                next.rows = mf_div_up(next.rows, next.stride);
+                multiply_panel(&q, panel, n0, width, cols, &next);
             }
         }
     }
 }
 
-/* ---- A^T B ---- */
-typedef float v8 __attribute__((vector_size(32), aligned(4), may_alias));
+/* ---- B as it lies ---- */
+typedef float v4 __attribute__((vector_size(16), aligned(4), may_alias));
 
-/* Panel i of A, rows p of k: to[p][MR] = a[p lda + i MR ..].  Eight values at a time where six are wanted: the two too
- * many are the next row's, and are written over by it. */
-static void pack_a(const float *a, int64_t lda, int64_t k, int64_t m, float *to) {
-    for (int64_t i = 0; i < m; i += MR, to += k * MR) {
-        int n = (int)mf_min64(MR, m - i);
-        int64_t p = 0;
-        if (n == MR)
-            for (; p + 1 < k; p++)
-                *(v8 *)(to + p * MR) = *(const v8 *)(a + p * lda + i);
-        for (; p < k; p++)
-            for (int r = 0; r < MR; r++)
-                to[p * MR + r] = r < n ? a[p * lda + i + r] : 0;
-    }
+MF_INLINE void transpose4(const float *x, int64_t ldx, float *y, int64_t ldy) {
+    v4 a = *(const v4 *)x, b = *(const v4 *)(x + ldx), c = *(const v4 *)(x + 2 * ldx), d = *(const v4 *)(x + 3 * ldx);
+    v4 ab0 = __builtin_shufflevector(a, b, 0, 4, 1, 5), ab1 = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+    v4 cd0 = __builtin_shufflevector(c, d, 0, 4, 1, 5), cd1 = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+    *(v4 *)y = __builtin_shufflevector(ab0, cd0, 0, 1, 4, 5);
+    *(v4 *)(y + ldy) = __builtin_shufflevector(ab0, cd0, 2, 3, 6, 7);
+    *(v4 *)(y + 2 * ldy) = __builtin_shufflevector(ab1, cd1, 0, 1, 4, 5);
+    *(v4 *)(y + 3 * ldy) = __builtin_shufflevector(ab1, cd1, 2, 3, 6, 7);
+}
+
+/* to[p][width] = b[p + j ldb], 64 steps of k at a time, so that what is written stays in L1 */
+static void pack_turned(const float *b, int64_t ldb, int64_t k, int64_t cols, int64_t width, float *to) {
+    int64_t j4 = cols / 4 * 4, k4 = k / 4 * 4;
+    for (int64_t p0 = 0; p0 < k4; p0 += 64)
+        for (int64_t j = 0; j < j4; j += 4)
+            for (int64_t p = p0; p < mf_min64(p0 + 64, k4); p += 4)
+                transpose4(b + j * ldb + p, ldb, to + p * width + j, width);
+    for (int64_t p = 0; p < k; p++)
+        for (int64_t j = p < k4 ? j4 : 0; j < width; j++)
+            to[p * width + j] = j < cols ? b[p + j * ldb] : 0;
 }
 
 /* [k][width], columns beyond cols zero */
@@ -327,18 +354,81 @@ static void pack_b(const float *b, int64_t ldb, int64_t k, int64_t cols, int64_t
             v_store(to + j, j + VL <= cols ? v_load(b + j) : v_load_n(b + j, (int)mf_min64(VL, cols - j)));
 }
 
+/* Where the source of block k0 of panel p begins; what there is of it. */
+MF_INLINE ahead source_of(const mf_gemm *g, int64_t p, int64_t k0) {
+    int64_t k = mf_min64(g->kc, g->k - k0), cols = mf_min64(NR, g->n - p * NR), line = g->ldb * (int64_t)sizeof(float);
+    const char *from = (const char *)(g->plain + (g->tb ? p * NR * g->ldb + k0 : k0 * g->ldb + p * NR));
+    int64_t run = mf_div_up((g->tb ? k : cols) * (int64_t)sizeof(float), 64);
+    return (ahead){from, g->tb ? cols : k, (run + 1) / 2 * 2, line};
+}
+
+/* Each panel is packed block by block into a buffer in L2, and multiplied by all the rows at once: for weights that
+ * change from run to run and few rows, where packing beforehand would write them to memory and read them again.  The
+ * source of the next block is fetched meanwhile. */
+void MF_FN(gemm_plain)(const mf_gemm *whole, int64_t m0, int64_t m1, int64_t p0, int64_t p1, void *scratch) {
+    mf_gemm local = *whole;
+    const mf_gemm *g = &local;
+    block q = {.g = g, .m0 = m0, .rows = m1 - m0, .rs = g->rs};
+    if (g->k > g->kc && g->act == MF_ACT_NONE && !g->scale) {
+        q.from = g->residual;
+        local.residual = NULL;
+    }
+    for (int64_t p = p0; p < p1; p++)
+        for (int64_t k0 = 0; k0 < g->k; k0 += q.k) {
+            int64_t n0 = p * NR, cols = mf_min64(NR, g->n - n0), width = mf_round_up(cols, VL);
+            q.k = mf_min64(g->kc, g->k - k0);
+            q.a = g->a + m0 * g->rs + k0;
+            q.first = k0 == 0;
+            q.last = k0 + q.k == g->k;
+            if (g->tb)
+                pack_turned(g->plain + n0 * g->ldb + k0, g->ldb, q.k, cols, width, scratch);
+            else
+                pack_b(g->plain + k0 * g->ldb + n0, g->ldb, q.k, cols, width, scratch);
+            ahead next = {scratch, 0, (q.k + 1) / 2 * 2, 0};
+            if (!q.last)
+                next = source_of(g, p, k0 + q.k);
+            else if (p + 1 < p1)
+                next = source_of(g, p + 1, 0);
+            multiply_panel(&q, scratch, n0, width, cols, &next);
+        }
+}
+
+/* ---- A^T B ---- */
+typedef float v8 __attribute__((vector_size(32), aligned(4), may_alias));
+
+/* Panel i of A, rows p of k: to[p][MR] = a[p lda + i MR ..].  Eight values at a time where six are wanted: the two too
+ * many are the next row's, and are written over by it (the last row has none after it).  The rows lie far apart, so the
+ * lines that the next panels read are asked for here. */
+static void pack_a(const float *a, int64_t lda, int64_t k, int64_t m, float *to) {
+    for (int64_t i = 0; i < m; i += MR, to += k * MR, a += MR) {
+        int n = (int)mf_min64(MR, m - i);
+        const float *from = a;
+        float *end = to + (k - 1) * MR, *at = to;
+        if (n == MR)
+            for (; at < end; at += MR, from += lda) {
+                __builtin_prefetch(from + AHEAD, 0, 3);
+                *(v8 *)at = *(const v8 *)from;
+            }
+        for (; at <= end; at += MR, from += lda)
+            for (int r = 0; r < MR; r++)
+                at[r] = r < n ? from[r] : 0;
+    }
+}
+
 /* One panel of B by all rows m0 .. m1 - 1, k of the block. */
 static void multiply_ta(const mf_gemm_ta *g, const float *pa, const float *pb, int64_t k, int first, int64_t m0,
-                        int64_t m1, int64_t n0, int64_t cols, int64_t width) {
+                        int64_t m1, int64_t n0, int64_t cols, int64_t width, const ahead *next) {
     const float *from = first ? g->from : g->c;
     float buffer[MR * NR] __attribute__((aligned(64)));
-    tile t = {.k = k, .b = pb, .next = (const char *)pb, .ldfrom = g->ldc, .ldto = g->ldc};
-    for (int64_t i = m0; i < m1; i += MR, pa += k * MR) {
+    tile t = {.k = k, .b = pb, .ldfrom = g->ldc, .ldto = g->ldc, .run = next->run, .jump = next->stride - next->run * 64};
+    int64_t runs = mf_max64(1, k / next->run), row = 0;
+    for (int64_t i = m0; i < m1; i += MR, pa += k * MR, row += runs) {
         int mr = (int)mf_min64(MR, m1 - i);
         int64_t c = i * g->ldc + n0;
         t.a = pa;
         t.to = g->c + c;
         t.from = from ? from + c : NULL;
+        t.next = row < next->rows ? next->from + row * next->stride : (const char *)pb;
         if (width != cols) {
             for (int r = 0; from && r < mr; r++)
                 for (int64_t j = 0; j < width; j++)
@@ -354,11 +444,19 @@ static void multiply_ta(const mf_gemm_ta *g, const float *pa, const float *pb, i
     }
 }
 
+/* `rows` rows of `cols` values */
+MF_INLINE ahead rows_ahead(const float *from, int64_t ld, int64_t rows, int64_t cols) {
+    int64_t run = mf_div_up(cols * (int64_t)sizeof(float), 64);
+    return (ahead){(const char *)from, rows, (run + 1) / 2 * 2, ld * (int64_t)sizeof(float)};
+}
+
+/* While the first panel of a block is multiplied, the next block of A is fetched, while the second is, that of B. */
 void MF_FN(gemm_ta)(const mf_gemm_ta *g, int64_t m0, int64_t m1, int64_t n0, int64_t n1, void *scratch) {
     int64_t kc = mf_min64(g->kc, g->k), mc = mf_round_up(mf_min64(g->mc, m1 - m0), MR);
     float *pa = scratch, *pb = pa + mf_round_up(mc * kc + 8, 16), *rows = pb + kc * NR;
     for (int64_t k0 = 0, k; k0 < g->k; k0 += k) {
         k = mf_min64(kc, g->k - k0);
+        int64_t left = mf_min64(kc, g->k - k0 - k); /* of the next block */
         const float *b = g->b + k0 * g->ldb + n0;
         int64_t ldb = g->ldb;
         if (g->gather) {
@@ -371,8 +469,15 @@ void MF_FN(gemm_ta)(const mf_gemm_ta *g, int64_t m0, int64_t m1, int64_t n0, int
             pack_a(g->a + k0 * g->lda + i, g->lda, k, end - i, pa);
             for (int64_t n = n0; n < n1; n += NR) {
                 int64_t cols = mf_min64(NR, n1 - n), width = mf_round_up(cols, VL);
+                ahead next = {NULL, 0, k + 1, 0};
+                if (n == n0 && end < m1)
+                    next = rows_ahead(g->a + k0 * g->lda + end, g->lda, k, mf_min64(mc, m1 - end));
+                else if (n == n0)
+                    next = rows_ahead(g->a + (k0 + k) * g->lda + m0, g->lda, left, mf_min64(mc, m1 - m0));
+                else if (n == n0 + NR && end == m1 && !g->gather)
+                    next = rows_ahead(g->b + (k0 + k) * g->ldb + n0, g->ldb, left, n1 - n0);
                 pack_b(b + n - n0, ldb, k, cols, width, pb);
-                multiply_ta(g, pa, pb, k, k0 == 0, i, end, n, cols, width);
+                multiply_ta(g, pa, pb, k, k0 == 0, i, end, n, cols, width, &next);
             }
         }
     }

@@ -25,6 +25,10 @@ typedef struct mf_gemm {
     const void *gather_arg;
     const void *b;
     mf_dtype btype; /* of the panels: MF_F32, MF_F16, MF_BF16 */
+    /* gemm_plain reads B as it lies, in f32: B[p, j] = plain[p ldb + j], with tb plain[j ldb + p] */
+    const float *plain;
+    int64_t ldb;
+    int tb;
     float *c;
     int64_t ldc;
     const float *bias, *scale, *residual; /* NULL: absent; residual has ldc too */
@@ -69,6 +73,8 @@ struct mf_cpu_isa {
 
     /* rows m0 .. m1 - 1, panels p0 .. p1 - 1; scratch: mf_gemm_scratch bytes */
     void (*gemm)(const mf_gemm *g, int64_t m0, int64_t m1, int64_t p0, int64_t p1, void *scratch);
+    /* the same with B as it lies; scratch: min(kc, k) nr values */
+    void (*gemm_plain)(const mf_gemm *g, int64_t m0, int64_t m1, int64_t p0, int64_t p1, void *scratch);
     /* rows m0 .. m1 - 1 (a multiple of mr), columns n0 .. n1 - 1 (a multiple of nr); mf_gemm_ta_scratch bytes */
     void (*gemm_ta)(const mf_gemm_ta *g, int64_t m0, int64_t m1, int64_t n0, int64_t n1, void *scratch);
     /* one block of C, m0 .. m1 - 1 by n0 .. n1 - 1, in place: v = act(C + bias); C = residual + scale v */
@@ -262,6 +268,9 @@ uint64_t mf_panel_key(const struct mf_cpu_isa *isa, uint64_t layout, mf_dtype t)
 /* ---- products (gemm.c) ---- */
 /* Chooses blocks, slots and scratch for a batch of products g->m x g->n x g->k; `gather` bytes are those of im2col. */
 void mf_gemm_plan(mf_cpu_kernel *k, int64_t batch, int gathers);
+/* Then: 1 if B, which changes from run to run, is best packed piece by piece by the threads that use it: mf_gemm_run
+ * with `plain` set instead of `b` (and `tb`, `ldb`). */
+int mf_gemm_plan_plain(mf_cpu_kernel *k);
 size_t mf_gemm_scratch(const struct mf_cpu_isa *isa, const mf_gemm *g, int gathers);
 /* 1 if C may be the residual: where C holds the sums between blocks of k, nothing but they may be in it. */
 int mf_gemm_in_place(const mf_cpu_kernel *k);

@@ -5,6 +5,8 @@
  * it is one matrix and b is no weight, as in the gradient of one: that is gemm_ta.c's. */
 #include "backends/cpu/kernel.h"
 
+enum { VIA_PANELS, VIA_PLAIN, VIA_GRADIENT };
+
 static int supports(const mf_cpu *cpu, const mf_op *op) {
     (void)cpu;
     return mf_gemm_takes(&op->input[MF_IN_W]);
@@ -32,7 +34,7 @@ static void prepare_gradient(mf_cpu_kernel *k) {
     g->k = k->op.input[MF_IN_X].dim[0];
     g->m = g->lda = k->op.input[MF_IN_X].dim[1];
     g->n = g->ldb = g->ldc = k->op.input[MF_IN_W].dim[1];
-    k->direct = 1;
+    k->direct = VIA_GRADIENT;
     k->info.residual_in_place = 1;
     mf_gemm_ta_plan(k, g);
 }
@@ -66,6 +68,10 @@ static mf_status prepare(mf_cpu_kernel *k) {
         k->info.pack_bytes[MF_IN_W] = bytes;
         k->info.pack_checks[MF_IN_W] = mf_panel_checkable(&s);
         k->info.pack_key[MF_IN_W] = mf_panel_key(k->cpu->isa, op->attrs.tb ? 1 : 2, g->btype);
+    } else if (!op->attrs.ta && mf_gemm_plan_plain(k)) {
+        k->direct = VIA_PLAIN;
+        g->ldb = op->attrs.tb ? g->k : g->n;
+        g->tb = op->attrs.tb;
     } else {
         k->shared_bytes = bytes;
     }
@@ -93,7 +99,7 @@ static void gather(const mf_gemm *g, int64_t row0, int64_t rows, float *to) {
 }
 
 static mf_status run(const mf_cpu_kernel *k, const void *const *in, void *out, void *scratch) {
-    if (k->direct) {
+    if (k->direct == VIA_GRADIENT) {
         mf_gemm_ta ta = k->ta;
         ta.a = in[MF_IN_X];
         ta.b = in[MF_IN_W];
@@ -110,7 +116,9 @@ static mf_status run(const mf_cpu_kernel *k, const void *const *in, void *out, v
     g.residual = in[MF_IN_RESIDUAL];
     g.c = out;
     g.gather = k->op.attrs.ta ? gather : NULL;
-    if (!k->op.input[MF_IN_W].constant) {
+    if (k->direct == VIA_PLAIN) {
+        g.plain = in[MF_IN_W];
+    } else if (!k->op.input[MF_IN_W].constant) {
         mf_panel_source s = source(k, in[MF_IN_W]);
         mf_panel_pack(k->cpu, &s, scratch);
         g.b = scratch;

@@ -360,7 +360,7 @@ MF_INLINE unsigned v_mask(vi truth) {
     X(gemm)                                                                                                            \
     X(epilogue) X(dwconv) X(conv_plane) X(layernorm) X(l2norm) X(column_sums) X(affine) X(act) X(add) X(mul)           \
         X(add_scalar) X(mul_scalar) X(sum_strided) X(max_into) X(channel_max) X(gated_mean) X(linear_keys)             \
-            X(linear_queries) X(softmax_keys) X(softmax_queries) X(gemm_ta) X(transpose) X(act_grad) X(lerp)           \
+            X(linear_queries) X(softmax_keys) X(softmax_queries) X(gemm_plain) X(gemm_ta) X(transpose) X(act_grad) X(lerp)           \
                 X(dropout) X(axpy) X(dot) X(update) X(softmax_row) X(column_dots) X(affine_grad) X(layernorm_grad)     \
                     X(layernorm_columns) X(l2norm_grad) X(maxpool_grad) X(channel_max_grad) X(gated_mean_grad)         \
                         X(gated_channels) X(dwconv_weight) X(linear_grad) X(softmax_grad) X(scan_dot) X(scan_widen)    \

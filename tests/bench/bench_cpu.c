@@ -8,101 +8,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#include "backends/cpu/kernel.h"
-#include "base/base.h"
-
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static int by_size(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-/* ---- host ---- */
-static void *host_alloc(void *context, size_t bytes) {
-    return mf_alloc_huge(context, bytes);
-}
-
-static void host_free(void *context, void *p) {
-    mf_free(context, p);
-}
-
-static void host_parallel(void *context, int tasks, mf_task task, void *arg) {
-    mf_parallel(context, tasks, task, arg);
-}
-
-static MF_PRINTF(3, 4) mf_status host_fail(void *context, mf_status status, const char *format, ...) {
-    (void)context;
-    fprintf(stderr, "%s\n", format);
-    return status;
-}
-
-static mf_host host = {sizeof(mf_host), NULL, host_alloc, host_free, host_parallel, host_fail, NULL};
-
-/* ---- peak: 16 independent chains of multiply-adds on every thread ---- */
-#if defined(__x86_64__)
-#define KEEP(v) __asm__ volatile("" : "+v"(v))
-#elif defined(__aarch64__)
-#define KEEP(v) __asm__ volatile("" : "+w"(v))
-#else
-#define KEEP(v) __asm__ volatile("" : "+m"(v))
-#endif
-#define PEAK(name, width, attribute)                                                                                   \
-    attribute static void peak_##name(void *arg, int index) {                                                          \
-        typedef float v __attribute__((vector_size(width)));                                                           \
-        v c[14];                                                                                                       \
-        float sum = 0;                                                                                                 \
-        _Pragma("GCC unroll 14") for (int i = 0; i < 14; i++) c[i] = (float)i - (v){0};                                \
-        for (int k = 0; k < 20000; k++) {                                                                              \
-            _Pragma("GCC unroll 14") for (int i = 0; i < 14; i++) {                                                    \
-                c[i] = c[i] * 0.999f + 0.5f;                                                                           \
-                KEEP(c[i]);                                                                                            \
-            }                                                                                                          \
-        }                                                                                                              \
-        _Pragma("GCC unroll 14") for (int i = 0; i < 14; i++) sum += c[i][0];                                          \
-        ((volatile float *)arg)[index] = sum;                                                                          \
-    }
-PEAK(portable, 16, )
-#if defined(__x86_64__)
-PEAK(avx2, 32, __attribute__((target("avx2,fma"))))
-PEAK(avx512, 64, __attribute__((target("avx512f"))))
-#endif
-
-static double peak(const char *isa, int threads) {
-    mf_task task = peak_portable;
-    int width = 4;
-    double best = 1e9;
-    float sums[256];
-#if defined(__x86_64__)
-    if (strcmp(isa, "avx2") == 0) {
-        task = peak_avx2;
-        width = 8;
-    } else if (strcmp(isa, "avx512") == 0) {
-        task = peak_avx512;
-        width = 16;
-    }
-#endif
-    for (double start = now(); now() - start < 0.5;) {
-        double t = now();
-        mf_parallel(host.context, threads, task, sums);
-        best = fmin(best, now() - t);
-    }
-    return 2.0 * 14 * 20000 * width * threads / best * 1e-9;
-}
+#include "bench_kernel.h"
 
 /* ---- cases ---- */
-typedef struct bench {
-    char name[80];
-    mf_op op;
-    double work; /* floating point operations, or 0: bytes are counted */
-} bench;
-
 static bench cases[128];
 static int case_count;
 static double seconds = 0.3;
@@ -252,60 +161,12 @@ static void make_cases(void) {
 }
 
 static void measure(const mf_cpu *cpu, const bench *b, double top) {
-    enum { MOST = 20000 };
-    static double time[MOST];
-    mf_cpu_kernel *k = NULL;
-    mf_kernel_info info;
-    void *memory[MF_MAX_INPUTS] = {0}, *packed[MF_MAX_INPUTS] = {0};
-    const void *in[MF_MAX_INPUTS] = {0};
-    if (mf_cpu_prepare(cpu, &b->op, &k, &info))
+    bench_time t = bench_run(cpu, b, seconds);
+    if (!(t.best > 0))
         return;
-    void *scratch = host_alloc(host.context, info.scratch_bytes + 64);
-    void *out = host_alloc(host.context, (size_t)mf_operand_count(&b->op.output) * 4);
-    double bytes = (double)mf_operand_count(&b->op.output) * 4;
-    uint32_t seed = 7;
-    for (int i = 0; i < b->op.input_count; i++) {
-        const mf_operand *o = &b->op.input[i];
-        int64_t n = mf_operand_count(o);
-        if (o->ndim < 0)
-            continue;
-        bytes += (double)n * 4;
-        memory[i] = host_alloc(host.context, (size_t)n * 4);
-        for (int64_t j = 0; j < n; j++) {
-            seed = seed * 1664525u + 1013904223u;
-            if (o->dtype == MF_F32)
-                ((float *)memory[i])[j] = (float)(seed >> 8) / (1 << 24) * 0.2f - (i == 4 ? 0 : 0.1f);
-            else
-                ((uint16_t *)memory[i])[j] = (uint16_t)(0x2c00 + (seed >> 22));
-        }
-        in[i] = memory[i];
-        if (info.pack_bytes[i]) {
-            packed[i] = host_alloc(host.context, info.pack_bytes[i]);
-            mf_cpu_pack(k, i, memory[i], packed[i]);
-            in[i] = packed[i];
-        }
-    }
-    int n = 0;
-    for (double start = now(); n < MOST && (n < 20 || now() - start < seconds); n++) {
-        double t = now();
-        mf_cpu_run(k, in, out, scratch);
-        time[n] = now() - t;
-    }
-    qsort(time, (size_t)n, sizeof(*time), by_size);
-    double work = b->work > 0 ? b->work : bytes;
-    printf("%-9s %-40s %9.1f us %7.1f %s, median %7.1f", cpu->isa->name, b->name, time[0] * 1e6, work / time[0] * 1e-9,
-           b->work > 0 ? "GFLOP/s" : "GB/s   ", work / time[n / 2] * 1e-9);
-    if (b->work > 0)
-        printf(", %3.0f %% of peak", 100 * work / time[0] * 1e-9 / top);
+    bench_print(cpu, b, top, t);
     printf("\n");
     fflush(stdout);
-    mf_cpu_release(k);
-    host_free(host.context, scratch);
-    host_free(host.context, out);
-    for (int i = 0; i < MF_MAX_INPUTS; i++) {
-        host_free(host.context, memory[i]);
-        host_free(host.context, packed[i]);
-    }
 }
 
 int main(int argc, char **argv) {
@@ -313,17 +174,18 @@ int main(int argc, char **argv) {
     mfrgn_context *context = NULL;
     if (mfrgn_context_create(NULL, &context))
         return 1;
-    host.context = context;
-    int threads = argc > 1 ? atoi(argv[1]) : mf_core_count();
+    bench_host.context = context;
+    bench_processor = argc > 1 && !strcmp(argv[1], "p");
+    int threads = bench_processor ? 1 : argc > 1 ? atoi(argv[1]) : mf_core_count();
     if (argc > 4)
         seconds = atof(argv[4]);
     make_cases();
     for (size_t i = 0; i < MF_COUNT(isas); i++) {
         mf_cpu cpu;
-        mf_cpu_init(&cpu, &host, threads, NULL, NULL);
+        mf_cpu_init(&cpu, &bench_host, threads, NULL, NULL);
         if ((argc > 3 && *argv[3] && strcmp(isas[i], argv[3])) || !mf_cpu_use(&cpu, isas[i]))
             continue;
-        double top = peak(isas[i], threads);
+        double top = bench_peak(isas[i], threads);
         printf("%s, %d threads: peak %.1f GFLOP/s\n", isas[i], threads, top);
         for (int c = 0; c < case_count; c++)
             if (argc < 3 || strstr(cases[c].name, argv[2]))
