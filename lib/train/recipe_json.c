@@ -189,17 +189,5 @@ mfrgn_status mfrgn_recipe_write(const mfrgn_recipe *r, const char *path) {
         put_value(&b, mf_recipe_text(r, &key));
     }
     mf_bytes_text(&b, "\n  }\n}\n");
-    mf_out *out;
-    mfrgn_status status = b.status;
-    if (status == MFRGN_OK)
-        status = mf_out_open(r->context, path, &out);
-    if (status == MFRGN_OK) {
-        status = mf_out_write(out, b.data, b.size);
-        if (status == MFRGN_OK)
-            status = mf_out_commit(out);
-        else
-            mf_out_discard(out);
-    }
-    mf_bytes_free(&b);
-    return status;
+    return mf_bytes_save(&b, path);
 }

@@ -182,7 +182,6 @@ static void put_dataset(mf_bytes *b, const char *name, const mfrgn_dataset *d, u
 mfrgn_status mf_run_write_origin(mfrgn_run *run) {
     mf_bytes b = {.context = run->context};
     mfrgn_trainer_info info = {.struct_size = sizeof(info)};
-    mf_out *out;
     MF_TRY(mfrgn_trainer_get_info(run->trainer, &info));
     char *path = mf_run_path(run, "run.json");
     if (!path)
@@ -196,17 +195,7 @@ mfrgn_status mf_run_write_origin(mfrgn_run *run) {
     put_dataset(&b, "train", run->options.train, run->train_hash);
     put_dataset(&b, "validation", run->options.validation, run->validation_hash);
     mf_bytes_text(&b, "\n}\n");
-    mfrgn_status status = b.status;
-    if (status == MFRGN_OK)
-        status = mf_out_open(run->context, path, &out);
-    if (status == MFRGN_OK) {
-        status = mf_out_write(out, b.data, b.size);
-        if (status == MFRGN_OK)
-            status = mf_out_commit(out);
-        else
-            mf_out_discard(out);
-    }
-    mf_bytes_free(&b);
+    mfrgn_status status = mf_bytes_save(&b, path);
     mf_free(run->context, path);
     return status;
 }

@@ -76,7 +76,6 @@ static void put_hash(mf_bytes *b, const char *name, uint64_t hash) {
 static mfrgn_status save_position(mfrgn_run *run, const char *path) {
     const mf_run_position *at = &run->at;
     mf_bytes b = {.context = run->context};
-    mf_out *out;
     mf_bytes_text(&b, "{");
     mf_put_number(&b, "format", FORMAT, 9);
     mf_put_text(&b, "library", mfrgn_version_string());
@@ -92,18 +91,7 @@ static mfrgn_status save_position(mfrgn_run *run, const char *path) {
     put_hash(&b, "train", run->train_hash);
     put_hash(&b, "validation", run->validation_hash);
     mf_bytes_text(&b, "}\n");
-    mfrgn_status status = b.status;
-    if (status == MFRGN_OK)
-        status = mf_out_open(run->context, path, &out);
-    if (status == MFRGN_OK) {
-        status = mf_out_write(out, b.data, b.size);
-        if (status == MFRGN_OK)
-            status = mf_out_commit(out);
-        else
-            mf_out_discard(out);
-    }
-    mf_bytes_free(&b);
-    return status;
+    return mf_bytes_save(&b, path);
 }
 
 typedef struct saved {
