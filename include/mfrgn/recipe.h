@@ -82,6 +82,7 @@ MFRGN_API mfrgn_status mfrgn_recipe_validate(const mfrgn_recipe *recipe);
 
 /* ---------------------------------------------------------------------------------------------- run ----------- */
 
+/** A piece of a run's work. */
 typedef enum mfrgn_run_stage {
     MFRGN_RUN_STEP = 0,       /**< a step was done */
     MFRGN_RUN_EVALUATION = 1, /**< the validation pictures were evaluated */
@@ -112,6 +113,7 @@ typedef struct mfrgn_run_event {
     unsigned long skipped;        /**< pictures that could not be read, so far in this process */
 } mfrgn_run_event;
 
+/** What a run works on, and who is told of it. */
 typedef struct mfrgn_run_options {
     size_t struct_size;               /**< sizeof(mfrgn_run_options) */
     const mfrgn_dataset *train;       /**< its first task from ground to aerial pictures gives the pairs */

@@ -17,11 +17,6 @@ static int extra(const builder *b, int slot) {
     return (int)(2 * b->parameters) + slot;
 }
 
-/* How the names of a backbone's parameters begin. */
-static const char *backbone_prefix(const mfrgn_trainer *t) {
-    return mf_config_int(t->model->config, MFRGN_CONFIG_SAMPLE4GEO) ? "model." : "backbone.";
-}
-
 static mfrgn_status start(builder *b, mfrgn_trainer *t, mf_train_plan *plan, int update) {
     b->trainer = t;
     b->plan = plan;
@@ -38,7 +33,7 @@ static mfrgn_status start(builder *b, mfrgn_trainer *t, mf_train_plan *plan, int
                                 .dropout = mf_train_real(t, MFRGN_TRAIN_DROPOUT),
                                 .update = update,
                                 .momentum = 0.1,
-                                .frozen = t->frozen ? backbone_prefix(t) : NULL};
+                                .frozen = t->frozen ? "backbone." : NULL};
     return b->g->status;
 }
 
