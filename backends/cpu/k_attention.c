@@ -20,7 +20,7 @@ void MF_FN(linear_keys)(const mf_attention_head *p, const float *k, const float 
         int64_t rows = mf_min64(MF_ATTENTION_ROWS, p->s - s);
         copy_head(k + s * p->c, rows, p->c, p->d, dp, kb, 1);
         copy_head(v + s * p->c, rows, p->c, p->d, dp, vb, 0);
-        product(kb, 1, dp, p->d, rows, vb, dp, part);
+        product(kb, dp, 1, p->d, rows, vb, dp, part);
         for (int64_t j = 0; j < p->d * dp; j += VL)
             v_store(kv + j, v_load(kv + j) + v_load(part + j));
         for (int64_t j = 0; j < dp; j += VL) {
@@ -37,8 +37,9 @@ void MF_FN(linear_queries)(const mf_attention_head *p, const float *q, const flo
                            int64_t q0, int64_t q1, float *scratch) {
     int64_t dp = mf_round_up(p->d, VL);
     float *qb = scratch, *ob = qb + MF_ATTENTION_ROWS * dp;
+    will_write(out + q0 * p->c, q1 - q0, p->c, p->d);
     copy_head(q + q0 * p->c, q1 - q0, p->c, p->d, dp, qb, 1);
-    product(qb, dp, 1, q1 - q0, p->d, kv, dp, ob);
+    product(qb, dp, 0, q1 - q0, p->d, kv, dp, ob);
     for (int64_t i = 0; i < q1 - q0; i++) {
         vf dot = {0};
         for (int64_t j = 0; j < dp; j += VL)
@@ -63,7 +64,7 @@ void MF_FN(softmax_queries)(const mf_attention_head *p, const float *q, const fl
     int64_t sp = mf_round_up(p->s, VL), dp = mf_round_up(p->d, VL), rows = q1 - q0;
     float *score = scratch, *ob = score + MF_ATTENTION_ROWS * sp, sum[MF_ATTENTION_ROWS];
     float scale = 1 / sqrtf((float)p->d);
-    product(q + q0 * p->c, p->c, 1, rows, p->d, kt, sp, score);
+    product(q + q0 * p->c, p->c, 0, rows, p->d, kt, sp, score);
     for (int64_t i = 0; i < rows; i++) {
         float *x = score + i * sp;
         vf top = v_set(x[0]), total = {0};
@@ -79,7 +80,7 @@ void MF_FN(softmax_queries)(const mf_attention_head *p, const float *q, const fl
         }
         sum[i] = v_sum(total);
     }
-    product(score, sp, 1, rows, p->s, vp, dp, ob);
+    product(score, sp, 0, rows, p->s, vp, dp, ob);
     for (int64_t i = 0; i < rows; i++)
         for (int64_t j = 0; j < p->d; j += VL)
             v_store_n(out + (q0 + i) * p->c + j, v_load(ob + i * dp + j) * (1 / sum[i]), (int)mf_min64(VL, p->d - j));

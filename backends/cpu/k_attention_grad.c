@@ -65,9 +65,10 @@ static void linear_queries(const mf_attention_head *p, const linear *l, const fl
                            int64_t rows) {
     const int64_t dp = l->dp, d = p->d, c = p->c;
     float e[R];
+    will_write(dq, rows, c, d);
     copy_head(q, rows, c, d, dp, l->kb, 1);
     copy_head(dout, rows, c, d, dp, l->vb, 0);
-    product(l->kb, dp, 1, rows, d, l->kv, dp, l->ob);
+    product(l->kb, dp, 0, rows, d, l->kv, dp, l->ob);
     for (int64_t i = 0; i < rows; i++) {
         const float *qb = l->kb + i * dp;
         float *g = l->vb + i * dp, r = 1 / (row_dot(qb, l->ksum, dp) + p->eps);
@@ -77,9 +78,9 @@ static void linear_queries(const mf_attention_head *p, const linear *l, const fl
             v_store(l->dz + j, v_load(l->dz + j) + e[i] * v_load(qb + j));
         }
     }
-    product(l->kb, 1, dp, d, rows, l->vb, dp, l->part);
+    product(l->kb, dp, 1, d, rows, l->vb, dp, l->part);
     add_to(l->dkv, l->part, d * dp);
-    product(l->vb, dp, 1, rows, d, l->kvt, dp, l->ob);
+    product(l->vb, dp, 0, rows, d, l->kvt, dp, l->ob);
     for (int64_t i = 0; i < rows; i++)
         for (int64_t j = 0; j < dp; j += VL)
             put_row(dq + i * c, j, d,
@@ -100,13 +101,15 @@ void MF_FN(linear_grad)(const mf_attention_head *p, const float *q, const float 
     turn(l.dkv, d, dp, l.dkvt);
     for (int64_t s = 0; s < p->s; s += R) {
         int64_t rows = mf_min64(R, p->s - s);
+        will_write(dk + s * c, rows, c, d);
+        will_write(dv + s * c, rows, c, d);
         copy_head(k + s * c, rows, c, d, dp, l.kb, 1);
         copy_head(v + s * c, rows, c, d, dp, l.vb, 0);
-        product(l.kb, dp, 1, rows, d, l.dkv, dp, l.ob);
+        product(l.kb, dp, 0, rows, d, l.dkv, dp, l.ob);
         for (int64_t i = 0; i < rows; i++)
             for (int64_t j = 0; j < dp; j += VL)
                 put_row(dv + (s + i) * c, j, d, v_load(l.ob + i * dp + j));
-        product(l.vb, dp, 1, rows, d, l.dkvt, dp, l.ob);
+        product(l.vb, dp, 0, rows, d, l.dkvt, dp, l.ob);
         for (int64_t i = 0; i < rows; i++)
             for (int64_t j = 0; j < dp; j += VL)
                 put_row(dk + (s + i) * c, j, d,
@@ -174,17 +177,17 @@ void MF_FN(softmax_grad)(const mf_attention_head *p, const float *q, const float
         int64_t rows = mf_min64(R, p->t - t);
         copy_head(q + t * c, rows, c, d, dp, x.qb, 0);
         copy_head(dout + t * c, rows, c, d, dp, x.gb, 0);
-        product(x.qb, dp, 1, rows, d, x.kt, sp, x.score);
-        product(x.gb, dp, 1, rows, d, x.vt, sp, x.ds);
+        product(x.qb, dp, 0, rows, d, x.kt, sp, x.score);
+        product(x.gb, dp, 0, rows, d, x.vt, sp, x.ds);
         for (int64_t i = 0; i < rows; i++)
             softmax_row(p, x.score + i * sp, x.ds + i * sp, sp);
-        product(x.ds, sp, 1, rows, p->s, x.kp, dp, x.ob);
+        product(x.ds, sp, 0, rows, p->s, x.kp, dp, x.ob);
         for (int64_t i = 0; i < rows; i++)
             for (int64_t j = 0; j < dp; j += VL)
                 put_row(dq + (t + i) * c, j, d, v_load(x.ob + i * dp + j));
-        product(x.ds, 1, sp, p->s, rows, x.qb, dp, x.part);
+        product(x.ds, sp, 1, p->s, rows, x.qb, dp, x.part);
         add_to(x.dk, x.part, p->s * dp);
-        product(x.score, 1, sp, p->s, rows, x.gb, dp, x.part);
+        product(x.score, sp, 1, p->s, rows, x.gb, dp, x.part);
         add_to(x.dv, x.part, p->s * dp);
     }
     for (int64_t i = 0; i < p->s; i++)

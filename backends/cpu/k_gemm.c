@@ -420,7 +420,8 @@ static void multiply_ta(const mf_gemm_ta *g, const float *pa, const float *pb, i
                         int64_t m1, int64_t n0, int64_t cols, int64_t width, const ahead *next) {
     const float *from = first ? g->from : g->c;
     float buffer[MR * NR] __attribute__((aligned(64)));
-    tile t = {.k = k, .b = pb, .ldfrom = g->ldc, .ldto = g->ldc, .run = next->run, .jump = next->stride - next->run * 64};
+    tile t = {
+        .k = k, .b = pb, .ldfrom = g->ldc, .ldto = g->ldc, .run = next->run, .jump = next->stride - next->run * 64};
     int64_t runs = mf_max64(1, k / next->run), row = 0;
     for (int64_t i = m0; i < m1; i += MR, pa += k * MR, row += runs) {
         int mr = (int)mf_min64(MR, m1 - i);

@@ -265,6 +265,17 @@ static inline int mf_panel_checkable(const mf_panel_source *s) {
 int mf_panel_pack_checked(const mf_cpu *cpu, const mf_panel_source *s, void *packed);
 uint64_t mf_panel_key(const struct mf_cpu_isa *isa, uint64_t layout, mf_dtype t);
 
+/* ---- planes (plane.c): convolutions from one channel to one, along the longer axis ---- */
+typedef struct mf_plane {
+    int64_t h, w, oh, ow; /* a column is turned into a row */
+    int kh, kw, ph, pw;
+    int64_t rows, ld; /* of the padded plane */
+} mf_plane;
+/* x, y: maps [N, H, W, 1].  grad: the plane that gives the weights' gradient, its outputs being kh x kw */
+mf_plane mf_plane_of(const struct mf_cpu_isa *isa, const mf_attrs *a, const int64_t *x, const int64_t *y, int grad);
+/* padded: rows x ld values */
+void mf_plane_pad(const mf_plane *p, const float *x, float *padded);
+
 /* ---- products (gemm.c) ---- */
 /* Chooses blocks, slots and scratch for a batch of products g->m x g->n x g->k; `gather` bytes are those of im2col. */
 void mf_gemm_plan(mf_cpu_kernel *k, int64_t batch, int gathers);

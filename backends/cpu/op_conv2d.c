@@ -32,25 +32,13 @@ static mf_panel_source source(const mf_cpu_kernel *k, const void *w) {
 }
 
 /* ---- planes ---- */
-/* A column is turned into a row: dimensions along and across. */
-typedef struct plane {
-    int64_t h, w, oh, ow, ld;
-    int kh, kw, ph, pw;
-} plane;
-
-static plane plane_of(const mf_cpu_kernel *k) {
-    const mf_operand *x = &k->op.input[0], *y = &k->op.output;
-    int turn = x->dim[2] == 1 && y->dim[2] == 1 && k->op.attrs.kernel[1] == 1;
-    int r = turn ? 1 : 0, c = turn ? 0 : 1;
-    plane p = {x->dim[1 + r],         x->dim[1 + c],         y->dim[1 + r],      y->dim[1 + c],     0,
-               k->op.attrs.kernel[r], k->op.attrs.kernel[c], k->op.attrs.pad[r], k->op.attrs.pad[c]};
-    p.ld = mf_round_up(p.ow, k->cpu->isa->vl) + p.kw - 1 + k->cpu->isa->vl;
-    return p;
+static mf_plane plane_of(const mf_cpu_kernel *k) {
+    return mf_plane_of(k->cpu->isa, &k->op.attrs, k->op.input[0].dim, k->op.output.dim, 0);
 }
 
 typedef struct plane_job {
     const mf_cpu_kernel *k;
-    plane p;
+    mf_plane p;
     const float *x, *w;
     mf_gemm g;
     char *scratch;
@@ -58,15 +46,10 @@ typedef struct plane_job {
 
 static void plane_chunk(void *arg, int64_t image, int slot) {
     const plane_job *j = arg;
-    const plane *p = &j->p;
+    const mf_plane *p = &j->p;
     const struct mf_cpu_isa *isa = j->k->cpu->isa;
     float *padded = (float *)(void *)(j->scratch + (size_t)slot * j->k->slot_bytes);
-    int64_t rows = p->oh + p->kh - 1;
-    memset(padded, 0, (size_t)(rows * p->ld) * sizeof(float));
-    for (int64_t y = 0; y < p->h; y++)
-        if (y + p->ph < rows)
-            memcpy(padded + (y + p->ph) * p->ld + p->pw, j->x + (image * p->h + y) * p->w,
-                   (size_t)mf_min64(p->w, p->ow + p->kw - 1 - p->pw) * sizeof(float));
+    mf_plane_pad(p, j->x + image * p->h * p->w, padded);
     isa->conv_plane(padded, p->ld, j->w, p->kh, p->kw, j->g.c + image * p->oh * p->ow, p->oh, p->ow);
     if (j->g.bias || j->g.residual || j->g.act != MF_ACT_NONE) {
         float bias = j->g.bias ? j->g.bias[0] : 0, *y = j->g.c + image * p->oh * p->ow;
@@ -125,9 +108,9 @@ static mf_status prepare(mf_cpu_kernel *k) {
     g->act = op->attrs.act;
     k->direct = is_plane(op) ? VIA_PLANE : is_pointwise(op) ? VIA_PRODUCT : VIA_ROWS;
     if (k->direct == VIA_PLANE) {
-        plane p = plane_of(k);
+        mf_plane p = plane_of(k);
         k->slots = mf_cpu_slots(k->cpu, (double)g->m * (double)g->k / 16);
-        k->slot_bytes = (size_t)((p.oh + p.kh - 1) * p.ld) * sizeof(float);
+        k->slot_bytes = (size_t)(p.rows * p.ld) * sizeof(float);
         return 0;
     }
     mf_gemm_plan(k, 1, k->direct == VIA_ROWS);
@@ -139,6 +122,9 @@ static mf_status prepare(mf_cpu_kernel *k) {
         k->info.pack_checks[MF_IN_W] = mf_panel_checkable(&s);
         /* a pointwise weight has the panels of MATMUL's with tb */
         k->info.pack_key[MF_IN_W] = mf_panel_key(k->cpu->isa, w->dim[2] * w->dim[3] == 1 ? 1 : 3, g->btype);
+    } else if (k->direct == VIA_PRODUCT && mf_gemm_plan_plain(k)) {
+        g->ldb = g->k;
+        g->tb = 1;
     } else {
         k->shared_bytes = bytes;
     }
@@ -170,7 +156,9 @@ static mf_status run(const mf_cpu_kernel *k, const void *const *in, void *out, v
         mf_cpu_for(k->cpu, k->slots, k->op.input[0].dim[0], plane_chunk, &j);
         return 0;
     }
-    if (!k->op.input[MF_IN_W].constant) {
+    if (g.ldb) {
+        g.plain = in[MF_IN_W];
+    } else if (!k->op.input[MF_IN_W].constant) {
         mf_panel_source s = source(k, in[MF_IN_W]);
         mf_panel_pack(k->cpu, &s, scratch);
         g.b = scratch;

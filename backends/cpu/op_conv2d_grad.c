@@ -7,6 +7,14 @@
 #include "backends/cpu/kernel.h"
 
 enum { ROWS = 96 };
+enum { VIA_ROWS, VIA_PRODUCT, VIA_PLANE };
+
+/* From one channel to one: k_pool.c's convolution, with the kernel turned round for dx, with dy as the kernel for dw.
+ */
+static int is_plane(const mf_attrs *a, const int64_t *x, const int64_t *y) {
+    return x[3] == 1 && y[3] == 1 && a->stride[0] == 1 && a->stride[1] == 1 && a->pad[0] < a->kernel[0] &&
+           a->pad[1] < a->kernel[1];
+}
 
 static int is_pointwise(const mf_attrs *a) {
     return a->kernel[0] == 1 && a->kernel[1] == 1 && a->stride[0] == 1 && a->stride[1] == 1 && !a->pad[0] && !a->pad[1];
@@ -33,7 +41,41 @@ static window window_of(const mf_attrs *a, const int64_t *d, const int64_t *o, i
     return w;
 }
 
+typedef struct plane_job {
+    const mf_cpu_kernel *k;
+    mf_plane p;
+    const float *x, *w;
+    float *y;
+    char *scratch;
+} plane_job;
+
 /* ---- input ---- */
+/* As a convolution of dy. */
+static mf_plane input_plane(const mf_cpu_kernel *k) {
+    mf_attrs a = k->op.attrs;
+    for (int i = 0; i < 2; i++)
+        a.pad[i] = a.kernel[i] - 1 - a.pad[i];
+    return mf_plane_of(k->cpu->isa, &a, k->op.input[0].dim, k->op.output.dim, 0);
+}
+
+static void input_plane_chunk(void *arg, int64_t image, int slot) {
+    const plane_job *j = arg;
+    const mf_plane *p = &j->p;
+    float *padded = (float *)(void *)(j->scratch + (size_t)slot * j->k->slot_bytes);
+    mf_plane_pad(p, j->x + image * p->h * p->w, padded);
+    j->k->cpu->isa->conv_plane(padded, p->ld, j->w, p->kh, p->kw, j->y + image * p->oh * p->ow, p->oh, p->ow);
+}
+
+static void run_input_plane(const mf_cpu_kernel *k, const void *const *in, void *out, void *scratch) {
+    int64_t taps = taps_of(&k->op.attrs);
+    const float *w = in[1];
+    float *turned = scratch;
+    for (int64_t i = 0; i < taps; i++)
+        turned[i] = w[taps - 1 - i];
+    plane_job j = {k, input_plane(k), in[0], turned, out, mf_cpu_slot_scratch(k, scratch, 0)};
+    mf_cpu_for(k->cpu, k->slots, k->op.input[0].dim[0], input_plane_chunk, &j);
+}
+
 static int supports_input(const mf_cpu *cpu, const mf_op *op) {
     (void)cpu;
     return op->input[0].ndim == 4 && op->input[1].ndim == 4 && op->input[1].dtype == MF_F32 && op->output.ndim == 4;
@@ -43,14 +85,26 @@ static mf_status prepare_input(mf_cpu_kernel *k) {
     const mf_op *op = &k->op;
     const mf_attrs *a = &op->attrs;
     mf_gemm *g = &k->gemm;
+    if (is_plane(a, op->output.dim, op->input[0].dim)) {
+        mf_plane p = input_plane(k);
+        k->direct = VIA_PLANE;
+        k->slots = mf_cpu_slots(k->cpu, (double)(mf_operand_count(&op->output) * taps_of(a)) / 16);
+        k->shared_bytes = (size_t)taps_of(a) * sizeof(float);
+        k->slot_bytes = (size_t)(p.rows * p.ld) * sizeof(float);
+        return 0;
+    }
     g->m = mf_operand_rows(&op->input[0]);
     g->k = g->rs = mf_operand_last(&op->input[0]);
     g->n = g->ldc = taps_of(a) * op->output.dim[3];
     g->btype = MF_F32;
     mf_gemm_plan(k, 1, 0);
-    k->direct = is_pointwise(a);
+    k->direct = is_pointwise(a) ? VIA_PRODUCT : VIA_ROWS;
+    if (k->direct == VIA_PRODUCT && mf_gemm_plan_plain(k)) {
+        g->ldb = g->n;
+        return 0;
+    }
     k->shared_bytes = mf_cpu_align(mf_panel_bytes(k->cpu->isa, g->n, g->k, MF_F32));
-    if (!k->direct) {
+    if (k->direct == VIA_ROWS) {
         k->shared_bytes += (size_t)(g->n * g->k) * sizeof(float);
         k->slot_bytes = mf_cpu_align(k->slot_bytes) + (size_t)(ROWS * g->n) * sizeof(float);
         k->chunk[0] = is_patches(a) ? ROWS : op->input[0].dim[1] * op->input[0].dim[2];
@@ -117,13 +171,20 @@ static mf_status run_input(const mf_cpu_kernel *k, const void *const *in, void *
     const mf_op *op = &k->op;
     const mf_attrs *a = &op->attrs;
     const int64_t *d = op->output.dim, *o = op->input[0].dim;
+    if (k->direct == VIA_PLANE) {
+        run_input_plane(k, in, out, scratch);
+        return 0;
+    }
     input_job j = {k, k->gemm, in[1], NULL, out, mf_cpu_slot_scratch(k, scratch, 0), !is_patches(a)};
     mf_panel_source s = {in[1], MF_F32, j.g.n, 1, j.g.k, 1, 0, j.g.n};
     j.g.a = in[0];
     j.g.b = scratch;
     j.g.c = out;
-    if (k->direct) {
-        mf_panel_pack(k->cpu, &s, scratch);
+    if (k->direct == VIA_PRODUCT) {
+        if (j.g.ldb)
+            j.g.plain = in[1];
+        else
+            mf_panel_pack(k->cpu, &s, scratch);
         mf_gemm_run(k, &j.g, 1, 0, 0, j.scratch);
         return 0;
     }
@@ -164,14 +225,48 @@ static void gather(const mf_gemm_ta *g, int64_t row0, int64_t rows, int64_t n0, 
     }
 }
 
+static mf_plane weight_plane(const mf_cpu_kernel *k) {
+    return mf_plane_of(k->cpu->isa, &k->op.attrs, k->op.input[0].dim, k->op.input[1].dim, 1);
+}
+
+static void weight_plane_chunk(void *arg, int64_t image, int slot) {
+    const plane_job *j = arg;
+    const mf_plane *p = &j->p;
+    float *padded = (float *)(void *)(j->scratch + (size_t)slot * j->k->slot_bytes);
+    mf_plane_pad(p, j->x + image * p->h * p->w, padded);
+    j->k->cpu->isa->conv_plane(padded, p->ld, j->w + image * p->oh * p->ow, (int)p->oh, (int)p->ow,
+                               j->y + image * p->kh * p->kw, p->kh, p->kw);
+}
+
+static void run_weight_plane(const mf_cpu_kernel *k, const void *const *in, float *out, void *scratch) {
+    int64_t taps = taps_of(&k->op.attrs), images = k->op.input[0].dim[0];
+    plane_job j = {k, weight_plane(k), in[0], in[1], scratch, mf_cpu_slot_scratch(k, scratch, 0)};
+    mf_cpu_for(k->cpu, k->slots, images, weight_plane_chunk, &j);
+    for (int64_t i = 0; i < taps; i++) {
+        double sum = 0;
+        for (int64_t n = 0; n < images; n++)
+            sum += (double)j.y[n * taps + i];
+        out[i] = (float)sum;
+    }
+}
+
 static mf_status prepare_weight(mf_cpu_kernel *k) {
     const mf_op *op = &k->op;
     mf_gemm_ta *g = &k->ta;
-    k->direct = is_pointwise(&op->attrs);
+    if (is_plane(&op->attrs, op->input[0].dim, op->input[1].dim)) {
+        mf_plane p = weight_plane(k);
+        int64_t taps = taps_of(&op->attrs);
+        k->direct = VIA_PLANE;
+        k->slots = mf_cpu_slots(k->cpu, (double)(mf_operand_count(&op->input[1]) * taps) / 16);
+        k->shared_bytes = (size_t)(op->input[0].dim[0] * taps) * sizeof(float);
+        k->slot_bytes = (size_t)(p.rows * p.ld) * sizeof(float);
+        return 0;
+    }
+    k->direct = is_pointwise(&op->attrs) ? VIA_PRODUCT : VIA_ROWS;
     g->m = g->lda = mf_operand_last(&op->input[1]);
     g->n = g->ldb = g->ldc = taps_of(&op->attrs) * mf_operand_last(&op->input[0]);
     g->k = mf_operand_rows(&op->input[1]);
-    g->gather = k->direct ? NULL : gather;
+    g->gather = k->direct == VIA_PRODUCT ? NULL : gather;
     mf_gemm_ta_plan(k, g);
     if (taps_of(&op->attrs) > 1)
         k->shared_bytes = (size_t)(g->m * g->n) * sizeof(float);
@@ -193,6 +288,10 @@ static void turn_gradient(void *arg, int64_t o, int slot) {
 }
 
 static mf_status run_weight(const mf_cpu_kernel *k, const void *const *in, void *out, void *scratch) {
+    if (k->direct == VIA_PLANE) {
+        run_weight_plane(k, in, out, scratch);
+        return 0;
+    }
     mf_gemm_ta g = k->ta;
     int turned = taps_of(&k->op.attrs) > 1;
     g.a = in[1];

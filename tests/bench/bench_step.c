@@ -62,7 +62,7 @@ static int by_time(const void *a, const void *b) {
 static void print_lines(const char *title, double all) {
     qsort(lines, (size_t)line_count, sizeof(*lines), by_time);
     printf("%s\n", title);
-    for (int i = 0; i < line_count && i < 60; i++) {
+    for (int i = 0; i < line_count; i++) {
         printf("%8.2f ms %5.1f %% %4d x %s", lines[i].seconds * 1e3, 100 * lines[i].seconds / all, lines[i].count,
                lines[i].name);
         if (lines[i].flops > 0)
