@@ -4,7 +4,7 @@
  * A is read once; where it is wide, chunks are panels.  Either way chunks are a few times as many as threads. */
 #include "backends/cpu/kernel.h"
 
-enum { KC = 512, A_BLOCK = 512 << 10, GATHER_BLOCK = 512 << 10, PLAIN_ROWS = 640 };
+enum { KC = 512, A_BLOCK = 512 << 10, GATHER_BLOCK = 512 << 10, B_BLOCK = 512 << 10, PLAIN_ROWS = 640 };
 
 int mf_gemm_takes(const mf_operand *w) {
     if (w->constant)
@@ -30,6 +30,9 @@ void mf_gemm_plan(mf_cpu_kernel *k, int64_t batch, int gathers) {
     g->kc = g->k <= KC ? mf_max64(g->k, 1) : mf_round_up(mf_div_up(g->k, mf_div_up(g->k, KC)), 8);
     int64_t row = (gathers ? g->k : g->kc) * (int64_t)sizeof(float);
     g->mc = mf_max64((gathers ? GATHER_BLOCK : A_BLOCK) / row / isa->mr, 4) * isa->mr;
+    if (!gathers && g->k <= g->kc &&
+        g->n * row <= B_BLOCK) /* all of B stays in L2: C row by row, in the order of memory */
+        g->mc = mf_min64(g->mc, 16 * isa->mr);
 
     int64_t all = panels(isa, g);
     k->slots = mf_cpu_slots(k->cpu, (double)g->m * (double)g->n * (double)g->k * (double)batch / 16);

@@ -75,6 +75,15 @@ MF_INLINE void multiply(const tile *t, const int mr, const int nv, const int pac
                 __builtin_prefetch(t->to + i * t->ldto + j * VL, 1, 3);
         }
     }
+    if (t->residual && t->residual != t->to) {
+        MF_UNROLL
+        for (int i = 0; i < mr; i++) {
+            MF_UNROLL
+            for (int j = 0; j < nv; j++)
+                if (VL == 16 || j % 2 == 0)
+                    __builtin_prefetch(t->residual + i * t->ldto + j * VL, 0, 3);
+        }
+    }
     /* Pointers move once in STEPS: each integer operation may take a multiply-add's place on its port. */
     while (k >= STEPS) {
         int64_t n = mf_min64(t->run, k / STEPS * STEPS);
@@ -396,23 +405,30 @@ void MF_FN(gemm_plain)(const mf_gemm *whole, int64_t m0, int64_t m1, int64_t p0,
 /* ---- A^T B ---- */
 typedef float v8 __attribute__((vector_size(32), aligned(4), may_alias));
 
-/* Panel i of A, rows p of k: to[p][MR] = a[p lda + i MR ..].  Eight values at a time where six are wanted: the two too
- * many are the next row's, and are written over by it (the last row has none after it).  The rows lie far apart, so the
- * lines that the next panels read are asked for here. */
+/* Panels of A: panel i, step p holds a[p lda + i MR ..].  Eight values at a time where six are wanted: the two too many
+ * are the next step's, and are written over by it (the last step has none after it).  GROUP panels at a time, which
+ * are whole lines of a row: in the order of the panels the lines of a power of two of bytes from row to row would have
+ * left L1 before the next panel reads them. */
+enum { GROUP = 8, ROWS_AHEAD = 12 };
+
 static void pack_a(const float *a, int64_t lda, int64_t k, int64_t m, float *to) {
-    for (int64_t i = 0; i < m; i += MR, to += k * MR, a += MR) {
-        int n = (int)mf_min64(MR, m - i);
-        const float *from = a;
-        float *end = to + (k - 1) * MR, *at = to;
-        if (n == MR)
-            for (; at < end; at += MR, from += lda) {
-                __builtin_prefetch(from + AHEAD, 0, 3);
-                *(v8 *)at = *(const v8 *)from;
-            }
-        for (; at <= end; at += MR, from += lda)
-            for (int r = 0; r < MR; r++)
-                at[r] = r < n ? from[r] : 0;
+    int64_t full = m / MR;
+    for (int64_t i0 = 0; i0 < full; i0 += GROUP) {
+        int64_t n = mf_min64(GROUP, full - i0);
+        const float *from = a + i0 * MR;
+        float *at = to + i0 * k * MR;
+        for (int64_t p = 0; p < k - 1; p++, from += lda, at += MR) {
+            for (int64_t j = 0; j < n * MR; j += 16)
+                __builtin_prefetch(from + ROWS_AHEAD * lda + j, 0, 3);
+            for (int64_t i = 0; i < n; i++)
+                *(v8 *)(at + i * k * MR) = *(const v8 *)(from + i * MR);
+        }
+        for (int64_t i = 0; i < n; i++)
+            memcpy(at + i * k * MR, from + i * MR, MR * sizeof(float));
     }
+    for (int64_t p = 0; full * MR < m && p < k; p++)
+        for (int r = 0; r < MR; r++)
+            to[(full * k + p) * MR + r] = full * MR + r < m ? a[p * lda + full * MR + r] : 0;
 }
 
 /* One panel of B by all rows m0 .. m1 - 1, k of the block. */

@@ -51,7 +51,7 @@ MF_INLINE void scale_row(const float *x, float *y, int64_t c, float mean, float 
 
 /* A row of nv vectors that stays in registers. */
 MF_INLINE void short_row(const float *x, float *y, float eps, const float *gamma, const float *beta, const int nv) {
-    vf v[8], s[4] = {{0}, {0}, {0}, {0}};
+    vf v[12], s[4] = {{0}, {0}, {0}, {0}};
     float c = (float)(nv * VL);
     MF_UNROLL
     for (int j = 0; j < nv; j++) {
@@ -79,12 +79,23 @@ MF_INLINE void short_row(const float *x, float *y, float eps, const float *gamma
     }
 }
 
+#define SHORT_ROWS(nv)                                                                                                 \
+    case nv:                                                                                                           \
+        for (int64_t i = 0; i < rows; i++, x += c, y += c)                                                             \
+            short_row(x, y, eps, gamma, beta, nv);                                                                     \
+        return
+
+/* With AVX-512: 96, 128, 192 channels, as in the first stages and in a LTE. */
 void MF_FN(layernorm)(const float *x, float *y, int64_t rows, int64_t c, float eps, const float *gamma,
                       const float *beta) {
-    if (c == 8 * VL) { /* the 128 channels of a LTE and of stage 1, with AVX-512 */
-        for (int64_t i = 0; i < rows; i++, x += c, y += c)
-            short_row(x, y, eps, gamma, beta, 8);
-        return;
+    switch (c % VL ? 0 : c / VL) {
+        SHORT_ROWS(4);
+        SHORT_ROWS(5);
+        SHORT_ROWS(6);
+        SHORT_ROWS(8);
+        SHORT_ROWS(12);
+    default:
+        break;
     }
     for (int64_t i = 0; i < rows; i++, x += c, y += c) {
         float mean = row_sum(x, c, 0, 0) / (float)c;

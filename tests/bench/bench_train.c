@@ -180,6 +180,8 @@ static void make_cases(void) {
         product("dw", c, r, 4 * c, 1, 0, 0);
         product("dw accumulated", 4 * c, r, c, 1, 0, 1);
     }
+    product("dw", 1024, 4976, 128, 1, 0, 0);
+    product("dw", 128, 4976, 1024, 1, 0, 0);
     for (int i = 0; i < 4; i++)
         rowwise(stage[i][0], stage[i][1]);
     for (int i = 0; i < 4; i++)
