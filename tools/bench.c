@@ -21,7 +21,7 @@
 #include "machine.h"
 
 typedef struct bench_options {
-    int view_given, dtype_given;
+    int view_given, dtype_given, train, recompute;
     mfrgn_view view;
     mfrgn_dtype dtype;
     long repeat; /* 0: as many as fit into 3 s, at least 5 */
@@ -42,6 +42,8 @@ static const tool_option own_options[] = {
     {"view", 0, "VIEW", "ground or aerial (aerial)"},
     {"repeat", 'r', "N", "timed runs (as many as fit into 3 s, at least 5)"},
     {"dtype", 'd', "TYPE", "store the random weights as f32, f16 or bf16 (f32)"},
+    {"train", 0, NULL, "a training step in place of an embedding; --batch: pairs (8)"},
+    {"recompute", 0, NULL, "with --train: less memory, more time"},
     {NULL, 0, NULL, NULL},
 };
 
@@ -51,6 +53,10 @@ static int take(void *user, const char *name, const char *value) {
         bench->view_given = 1;
         return tool_view(value, &bench->view) ? 0 : TOOL_USAGE;
     }
+    if (!strcmp(name, "train"))
+        return bench->train = 1, 0;
+    if (!strcmp(name, "recompute"))
+        return bench->recompute = 1, 0;
     if (!strcmp(name, "dtype")) {
         bench->dtype_given = 1;
         return tool_dtype(value, &bench->dtype) ? 0 : TOOL_USAGE;
@@ -306,10 +312,19 @@ static int run(const tool_command *command, int argc, char **argv) {
     if (bench.dtype_given && options.model)
         return tool_usage("--dtype is for random weights; 'mfrgn convert --dtype' changes a file");
 
+    if (bench.train && bench.view_given)
+        return tool_usage("--train takes both views");
+
     mfrgn_context *context = tool_context(&options);
     if (!context)
         return TOOL_FAILED;
     mfrgn_model *model = bench_model(context, &options, bench.dtype, &result.load_ms);
+    if (model && bench.train) {
+        code = bench_train(context, model, &options, bench.repeat, bench.recompute);
+        mfrgn_model_free(model);
+        mfrgn_context_free(context);
+        return code;
+    }
     mfrgn_session *session = model ? tool_session(context, model, &options) : NULL;
     code = TOOL_FAILED;
     if (session && measure(context, session, model, &bench, &result)) {
@@ -331,11 +346,13 @@ const tool_command command_bench = {
     "[--model FILE | --preset NAME] [OPTIONS]",
     "Measures the embedding of a view: time an image, GFLOP/s, the peak of the cores used and the read bandwidth of\n"
     "the memory (both measured in the same run), planned and peak memory, time to load and to the first descriptor.\n"
+    "With --train: a training step of a batch of pairs.\n"
     "Needs no weights file: without one random weights are written to a temporary file by another process, so that\n"
     "start and memory are those of a program that loads its weights.",
     "  mfrgn bench\n"
     "  mfrgn bench --model cvusa.safetensors --backend onednn --threads 2 --json\n"
-    "  mfrgn bench --preset vigor --view ground --batch 8 --repeat 20\n",
+    "  mfrgn bench --preset vigor --view ground --batch 8 --repeat 20\n"
+    "  mfrgn bench --train --set backbone=convnext_tiny --aerial-size 128x128 --ground-size 64x256 --batch 8\n",
     OPT_MODEL | OPT_NETWORK | OPT_SET | OPT_SESSION | OPT_JSON | OPT_QUIET,
     own_options,
     run,

@@ -48,18 +48,31 @@ static int take(void *user, const char *name, const char *value) {
     return 0;
 }
 
-/* The gallery's tile that a pair names: by the name of its file, else the one whose middle is the nearest to it. */
+/* The gallery's tile that a pair names: by its id, or by the path that has the most parts in common with the pair's, if it
+ * is one tile's alone ("z/x/y.png" has many of one name); else the one whose middle is the nearest to the picture. */
+static int find_named(const calibrate_work *w, size_t count, const mfrgn_sample *aerial, size_t *tile) {
+    size_t most = 0, with_most = 0;
+    for (size_t i = 0; i < count; i++) {
+        mfrgn_tile t = query_tile(w->index, i);
+        if (!strcmp(t.id, aerial->id)) {
+            *tile = i;
+            return 1;
+        }
+        size_t common = query_common(t.path, aerial->path);
+        if (common > most)
+            *tile = i;
+        with_most = common > most ? 1 : with_most + (common == most);
+        most = common > most ? common : most;
+    }
+    return most > 0 && with_most == 1;
+}
+
 static int find_tile(const calibrate_work *w, const mfrgn_sample *aerial, const mfrgn_sample *ground, size_t *tile) {
     mfrgn_index_info info = {.struct_size = sizeof info};
     double nearest = INFINITY;
     mfrgn_index_get_info(w->index, &info);
-    for (size_t i = 0; i < info.count; i++) {
-        mfrgn_tile t = query_tile(w->index, i);
-        if (!strcmp(t.id, aerial->id) || !strcmp(query_name(t.path), query_name(aerial->path))) {
-            *tile = i;
-            return 1;
-        }
-    }
+    if (find_named(w, info.count, aerial, tile))
+        return 1;
     for (size_t i = 0; ground->located && i < info.count; i++) {
         query_answer place = {.has_truth = 1, .latitude = ground->latitude, .longitude = ground->longitude};
         mfrgn_tile t = query_tile(w->index, i);
@@ -180,12 +193,13 @@ static int work_on(calibrate_work *w) {
     mfrgn_dataset_options d = {sizeof d, w->calibrate->split, NULL, 0};
     mfrgn_model *model = NULL;
     int code = TOOL_FAILED;
-    mfrgn_status status = mfrgn_index_open(w->context, w->calibrate->query.index, &w->index);
-    if (status == MFRGN_OK)
+    mfrgn_status status = MFRGN_OK;
+    w->index = query_open(w->context, &w->calibrate->query);
+    if (w->index)
         status = mfrgn_dataset_open(w->context, "pairs", w->calibrate->pairs, &d, &w->pairs);
     if (status != MFRGN_OK) {
         tool_failed(w->context, status, "");
-    } else if ((model = tool_model(w->context, w->options)) &&
+    } else if (w->index && (model = tool_model(w->context, w->options)) &&
                (w->session = tool_session(w->context, model, w->options))) {
         w->size = mfrgn_model_descriptor_size(model);
         status = mfrgn_index_check_model(w->index, w->session);
@@ -238,7 +252,7 @@ const tool_command command_index_calibrate = {
     "\"the\n"
     "place is in the gallery at all\"; both are kept in the gallery and hold for queries that are made in the same "
     "way\n"
-    "(--yaw, --fov, --precrop).  The errors told are those of pictures that took no part in fitting.",
+    "(--yaw, --fov or --intrinsics, --precrop).  The errors told are those of pictures that took no part in fitting.",
     "  mfrgn index calibrate --model vigor.pth --pairs validation.csv london.mfg\n"
     "  mfrgn index calibrate -m vigor.pth --pairs validation.csv --yaw 16 london.mfg\n",
     OPT_MODEL | OPT_NETWORK | OPT_SET | OPT_UNTRAINED | OPT_SESSION | OPT_PRECROP | OPT_JSON | OPT_QUIET,

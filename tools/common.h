@@ -134,7 +134,7 @@ char *tool_format(const char *format, ...) __attribute__((format(printf, 1, 2)))
 
 /* The subcommands. */
 extern const tool_command command_info, command_convert, command_embed, command_compare, command_index, command_locate,
-    command_track, command_eval, command_bench, command_selftest;
+    command_track, command_eval, command_train, command_ablate, command_synth, command_bench, command_selftest;
 extern const tool_command command_index_calibrate; /* a part of `index` */
 
 #endif

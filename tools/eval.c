@@ -95,8 +95,12 @@ static void skipped(void *user, const char *path, const char *why) {
 
 /* ---------------------------------------------------------------------------------------------- output -------- */
 
+/* The paper's figures are of the pairs that are kept for evaluation: "val" or "test", each reader's default. */
 static int row_fits(const paper_row *row, const eval_work *work, const char *task) {
     const char *protocol = work->dataset ? work->info.protocol : work->eval->protocol;
+    const char *split = work->dataset ? work->info.split : work->eval->split;
+    if (split && strcmp(split, !strncmp(row->dataset, "cv", 2) ? "val" : "test"))
+        return 0;
     return work->eval->dataset && !strcmp(row->dataset, work->eval->dataset) && !strcmp(row->task, task) &&
            (!row->protocol || !protocol || !strcmp(row->protocol, protocol));
 }
@@ -110,7 +114,7 @@ static void print_cell(double value) {
 
 /* The figures of one row; the hit rate where there are semi-positives, AP where truths are several. */
 static void print_row(const char *name, const double *recall, double hit_rate, double ap, const mfrgn_metrics *like) {
-    printf("  %-34s", name);
+    printf("  %-38s", name);
     for (int i = 0; i < 4; i++)
         print_cell(recall[i]);
     if (like->has_semi)
@@ -124,8 +128,8 @@ static void print_task(const eval_work *work, const mfrgn_metrics *m) {
     const double recall[4] = {m->recall_1, m->recall_5, m->recall_10, m->recall_percent};
     int is_u1652 = work->eval->dataset && !strcmp(work->eval->dataset, "u1652"), ap = m->multiple || is_u1652;
     printf("%s: %s queries, %s references\n", m->task, tool_thousands(m->queries), tool_thousands(m->references));
-    printf("  %-34s    R@1    R@5   R@10   R@1%%%s%s\n", "", m->has_semi ? "    hit" : "", ap ? "     AP" : "");
-    print_row("this model", recall, m->hit_rate, ap ? m->ap : -1, m);
+    printf("  %-38s    R@1    R@5   R@10   R@1%%%s%s\n", "", m->has_semi ? "    hit" : "", ap ? "     AP" : "");
+    print_row(work->dataset ? "this model" : "these descriptors", recall, m->hit_rate, ap ? m->ap : -1, m);
     for (int i = 0; i < paper_row_count; i++)
         if (row_fits(&paper_rows[i], work, m->task))
             print_row(paper_rows[i].method, paper_rows[i].recall, paper_rows[i].hit_rate, paper_rows[i].ap, m);
@@ -143,7 +147,11 @@ static void print_table(const eval_work *work) {
                *work->info.protocol ? ", protocol " : "", work->info.protocol);
     for (int i = 0; i < work->tasks; i++)
         print_task(work, &work->metrics[i]);
-    if (work->eval->dataset && strcmp(work->eval->dataset, "pairs"))
+    int rows = 0;
+    for (int i = 0; i < paper_row_count; i++)
+        for (int k = 0; k < work->tasks; k++)
+            rows += row_fits(&paper_rows[i], work, work->metrics[k].task);
+    if (rows)
         printf("The rows under \"this model\" are the paper's.\n");
 }
 

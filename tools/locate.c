@@ -16,6 +16,7 @@ typedef struct locate_options {
     query_format format;
     int formats; /* how many were given */
     const char *mosaic, *report, *truth, *tiles, *output;
+    mfrgn_tiles_options source; /* of tiles */
 } locate_options;
 
 static const tool_option own_options[] = {
@@ -24,6 +25,7 @@ static const tool_option own_options[] = {
     QUERY_YAW,
     QUERY_PRIOR,
     QUERY_CAMERA,
+    QUERY_VERIFY,
     {"geojson", 0, NULL, "print GeoJSON"},
     {"kml", 0, NULL, "print KML"},
     {"csv", 0, NULL, "print CSV, a line a candidate"},
@@ -31,7 +33,11 @@ static const tool_option own_options[] = {
     {"truth", 0, "FILE.csv", "where pictures were taken: path (or ground), latitude, longitude"},
     {"mosaic", 0, "FILE.png", "a picture of the queries and their best tiles"},
     {"report", 0, "FILE.html", "a report with pictures and plots, in one file"},
-    {"tiles", 0, "SOURCE", "where tiles' pictures are, if their paths are no files (MBTiles, ..)"},
+    {"tiles", 0, "SOURCE", "where tiles' pictures are, if their paths are no files (MBTiles, cut tiles)"},
+    {"zoom", 0, "Z", "with --tiles, as for index build; also the next three"},
+    {"tile-size", 0, "METRES", "of cut tiles"},
+    {"overlap", 0, "METRES", "of cut tiles"},
+    {"resolution", 0, "METRES", "of a pixel"},
     {NULL, 0, NULL, NULL},
 };
 
@@ -65,6 +71,21 @@ static int take(void *user, const char *name, const char *value) {
     int code = query_take(&l->query, name, value);
     if (code >= 0)
         return code;
+    struct {
+        const char *name;
+        double *value;
+    } metres[] = {{"--tile-size", &l->source.tile_size_m},
+                  {"--overlap", &l->source.overlap_m},
+                  {"--resolution", &l->source.metres_per_pixel}};
+    for (size_t i = 0; i < sizeof metres / sizeof *metres; i++)
+        if (!strcmp(name, metres[i].name + 2))
+            return query_number(metres[i].name, value, 1e-6, 1e6, metres[i].value) ? 0 : TOOL_USAGE;
+    if (!strcmp(name, "zoom")) {
+        long zoom = 0;
+        if (!tool_number("--zoom", value, 0, 30, &zoom))
+            return TOOL_USAGE;
+        l->source.zoom = (int)zoom;
+    }
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         if (!strcmp(name, texts[i].name))
             *texts[i].text = value;
@@ -92,16 +113,21 @@ static int read_truth(locate_work *w) {
     return 0;
 }
 
-/* By the file's name. 0 after a message. */
+/* The line whose path has the most parts in common with the picture's. 0 after a message. */
 static int find_truth(const locate_work *w, query_answer *a) {
+    size_t most = 0, found = 0;
     for (size_t row = 1; row < w->truth.rows; row++) {
-        if (strcmp(query_name(csv_in_field(&w->truth, row, w->truth_path)), query_name(a->path)))
+        size_t common = query_common(csv_in_field(&w->truth, row, w->truth_path), a->path);
+        if (common <= most)
             continue;
-        a->has_truth = 1;
-        return csv_in_number(&w->truth, row, w->truth_latitude, -90, 90, &a->latitude) &&
-               csv_in_number(&w->truth, row, w->truth_longitude, -180, 180, &a->longitude);
+        most = common;
+        found = row;
     }
-    return 1;
+    if (!found)
+        return 1;
+    a->has_truth = 1;
+    return csv_in_number(&w->truth, found, w->truth_latitude, -90, 90, &a->latitude) &&
+           csv_in_number(&w->truth, found, w->truth_longitude, -180, 180, &a->longitude);
 }
 
 /* ---- one after the other ---- */
@@ -175,7 +201,7 @@ static int locate_all(locate_work *w, const file_list *files) {
 static int write_mosaic(const locate_work *w, const query_pictures *p) {
     size_t size;
     out_file file;
-    unsigned char *png = mosaic_make(p, w->answer, w->answers, &size);
+    unsigned char *png = mosaic_make(p, w->answer, w->answers, 1, &size);
     if (!png || !out_open(&file, w->locate->mosaic)) {
         free(png);
         return 0;
@@ -215,9 +241,12 @@ static int write_all(const locate_work *w) {
 /* ---- run ---- */
 
 static int open_all(locate_work *w, mfrgn_model **model) {
-    mfrgn_status status = mfrgn_index_open(w->context, w->locate->query.index, &w->index);
-    if (status == MFRGN_OK && w->locate->tiles)
-        status = mfrgn_tiles_open(w->context, w->locate->tiles, NULL, &w->tiles);
+    mfrgn_status status = MFRGN_OK;
+    w->index = query_open(w->context, &w->locate->query);
+    if (!w->index)
+        return 0;
+    if (w->locate->tiles)
+        status = mfrgn_tiles_open(w->context, w->locate->tiles, &w->locate->source, &w->tiles);
     if (status != MFRGN_OK) {
         tool_failed(w->context, status, "");
         return 0;
@@ -253,6 +282,8 @@ static int run(const tool_command *command, int argc, char **argv) {
     locate_options locate;
     int first;
     memset(&locate, 0, sizeof locate);
+    locate.source.struct_size = sizeof locate.source;
+    locate.source.zoom = -1;
     query_begin(&locate.query);
     int code = tool_parse(command, argc, argv, &options, take, &locate, &first);
     if (code >= 0)
@@ -291,7 +322,8 @@ const tool_command command_locate = {
     "  mfrgn locate -m cvusa.safetensors -i town.mfg --yaw 16 --prior 51.51,-0.09,2000 --geojson photos/ > "
     "answers.json\n"
     "  mfrgn locate -m vigor.pth -i london.mfg --truth pairs.csv --report report.html --mosaic all.png photos/\n"
-    "  mfrgn locate -m vigor.pth -i london.mfg --fov 70 --pitch 5 --yaw 24 phone.jpg\n",
+    "  mfrgn locate -m vigor.pth -i london.mfg --fov 70 --pitch 5 --yaw 24 phone.jpg\n"
+    "  mfrgn locate -m vigor.pth -i london.mfg --intrinsics 1050,1050,960,540 --yaw 24 phone.jpg\n",
     OPT_MODEL | OPT_NETWORK | OPT_SET | OPT_UNTRAINED | OPT_SESSION | OPT_PRECROP | OPT_JSON | OPT_QUIET,
     own_options,
     run,

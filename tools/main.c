@@ -7,9 +7,10 @@
 #include "bench.h"
 #include "common.h"
 
-static const tool_command *const commands[] = {&command_info,   &command_convert, &command_embed, &command_compare,
-                                               &command_index,  &command_locate,  &command_track, &command_eval,
-                                               &command_bench,  &command_selftest};
+static const tool_command *const commands[] = {&command_info,  &command_convert, &command_embed, &command_compare,
+                                               &command_index, &command_locate,  &command_track, &command_eval,
+                                               &command_train, &command_ablate,  &command_synth, &command_bench,
+                                               &command_selftest};
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
 static void print_help(FILE *file) {

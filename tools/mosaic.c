@@ -8,7 +8,7 @@
 #include "png.h"
 #include "query.h"
 
-enum { TILE = 192, QUERY = 384, GAP = 14, HEAD = 44, FOOT = 62, MOST = 10, ROW = HEAD + TILE + FOOT };
+enum { TILE = 192, QUERY = 384, GAP = 14, HEAD = 44, FOOT = 62, MOST = 10 };
 enum {
     WHITE = 0xffffff,
     INK = 0x202428,
@@ -19,6 +19,14 @@ enum {
     PALE = 0xeef0f2
 };
 
+/* "..#ROW_COLUMN": a part of the picture that its path names, and how large a part is not known here. */
+static int is_cut(const mfrgn_tile *tile) {
+    const char *mark = strrchr(tile->id, '#');
+    size_t digits = mark ? strspn(mark + 1, "0123456789") : 0;
+    return digits && mark[1 + digits] == '_' && mark[2 + digits] &&
+           !mark[2 + digits + strspn(mark + 2 + digits, "0123456789")];
+}
+
 /* A tile's picture: from its source, or the file that its path names, as it is or beside the gallery. */
 static mfrgn_bitmap *tile_picture(const query_pictures *p, const mfrgn_tile *tile) {
     mfrgn_bitmap *bitmap = NULL;
@@ -27,6 +35,8 @@ static mfrgn_bitmap *tile_picture(const query_pictures *p, const mfrgn_tile *til
         if (mfrgn_tiles_get(p->tiles, i, &t) == MFRGN_OK && !strcmp(t.id, tile->id))
             return mfrgn_tiles_load(p->tiles, i, &bitmap) == MFRGN_OK ? bitmap : NULL;
     }
+    if (is_cut(tile))
+        return NULL;
     if (mfrgn_bitmap_load(p->context, tile->path, &bitmap) == MFRGN_OK)
         return bitmap;
     const char *slash = strrchr(p->index_path, '/');
@@ -67,10 +77,9 @@ static void put_candidate(const query_pictures *p, canvas *c, const query_answer
     canvas_text(c, x, y + TILE + 29, 1, FAINT, TILE, tile.id);
 }
 
-static void put_answer(const query_pictures *p, canvas *c, const query_answer *a, int y) {
+static void put_heading(canvas *c, const query_answer *a, int y) {
     const mfrgn_estimate *e = &a->estimate;
     char text[160] = "no position";
-    mfrgn_bitmap *bitmap = NULL;
     canvas_text(c, GAP, y + 2, 2, INK, c->width - 2 * GAP, query_name(a->path));
     if (e->located) {
         int n = snprintf(text, sizeof text, "%.6f, %.6f  +- %.0f m", e->latitude, e->longitude,
@@ -86,30 +95,39 @@ static void put_answer(const query_pictures *p, canvas *c, const query_answer *a
                      mfrgn_distance_m(e->latitude, e->longitude, a->latitude, a->longitude));
     }
     canvas_text(c, GAP, y + 24, 1, FAINT, c->width - 2 * GAP, text);
-    if (mfrgn_bitmap_load(p->context, a->path, &bitmap) != MFRGN_OK)
-        bitmap = NULL;
-    put_picture(p, c, bitmap, GAP, y + HEAD, QUERY, TILE);
-    mfrgn_bitmap_free(bitmap);
-    for (size_t i = 0; i < a->shown && i < MOST; i++)
-        put_candidate(p, c, a, i, GAP + QUERY + GAP + 4 + (int)i * (TILE + GAP), y + HEAD);
 }
 
-unsigned char *mosaic_make(const query_pictures *p, const query_answer *answers, size_t count, size_t *size) {
+static void put_answer(const query_pictures *p, canvas *c, const query_answer *a, int y) {
+    mfrgn_bitmap *bitmap = NULL;
+    if (mfrgn_bitmap_load(p->context, a->path, &bitmap) != MFRGN_OK)
+        bitmap = NULL;
+    put_picture(p, c, bitmap, GAP, y, QUERY, TILE);
+    mfrgn_bitmap_free(bitmap);
+    for (size_t i = 0; i < a->shown && i < MOST; i++)
+        put_candidate(p, c, a, i, GAP + QUERY + GAP + 4 + (int)i * (TILE + GAP), y);
+}
+
+unsigned char *mosaic_make(const query_pictures *p, const query_answer *answers, size_t count, int headings,
+                           size_t *size) {
+    const int head = headings ? HEAD : 4, row = head + TILE + FOOT, rows = 60000 / row;
     size_t most = 1;
     canvas c;
     for (size_t i = 0; i < count; i++)
         most = answers[i].shown > most ? answers[i].shown : most;
     most = most < MOST ? most : MOST;
-    if (count > 60000 / ROW) {
-        tool_error("a mosaic of %zu queries would be too tall; %d are the most", count, 60000 / ROW);
+    if (count > (size_t)rows) {
+        tool_error("a mosaic of %zu queries would be too tall; %d are the most", count, rows);
         return NULL;
     }
-    if (!canvas_open(&c, GAP + QUERY + GAP + 4 + (int)most * (TILE + GAP), GAP + (int)count * ROW, WHITE))
+    if (!canvas_open(&c, GAP + QUERY + GAP + 4 + (int)most * (TILE + GAP), GAP + (int)count * row, WHITE))
         return NULL;
     for (size_t i = 0; i < count; i++) {
+        int y = GAP + (int)i * row;
         if (i)
-            canvas_box(&c, GAP, GAP + (int)i * ROW - 14, c.width - 2 * GAP, 1, GRAY);
-        put_answer(p, &c, &answers[i], GAP + (int)i * ROW);
+            canvas_box(&c, GAP, y - 14, c.width - 2 * GAP, 1, GRAY);
+        if (headings)
+            put_heading(&c, &answers[i], y);
+        put_answer(p, &c, &answers[i], y + head);
     }
     unsigned char *png = png_encode(c.pixels, c.width, c.height, size);
     canvas_free(&c);

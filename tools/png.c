@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "png.h"
 
+#include "deflate.h"
+
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,12 +16,16 @@ static void put32(unsigned char *to, uint32_t v) {
         to[i] = (unsigned char)(v >> (24 - 8 * i));
 }
 
+/* CRC-32, four bits at a time. */
 static uint32_t crc_of(const unsigned char *data, size_t size) {
+    static const uint32_t table[16] = {0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4,
+                                       0x4db26158, 0x5005713c, 0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c,
+                                       0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c};
     uint32_t crc = ~0u;
     for (size_t i = 0; i < size; i++) {
         crc ^= data[i];
-        for (int bit = 0; bit < 8; bit++)
-            crc = crc >> 1 ^ (crc & 1 ? 0xedb88320u : 0);
+        crc = crc >> 4 ^ table[crc & 15];
+        crc = crc >> 4 ^ table[crc & 15];
     }
     return ~crc;
 }
@@ -84,9 +90,27 @@ static size_t deflate_all(const unsigned char *data, size_t size, unsigned char 
 }
 #endif
 
-unsigned char *png_encode(const unsigned char *pixels, int width, int height, size_t *size) {
-    size_t row = (size_t)width * 3, raw = (row + 1) * (size_t)height, room = bound(raw);
-    unsigned char *rows = filter_rows(pixels, row, (size_t)height), *out = rows ? malloc(room + 64) : NULL;
+/* Of two filters, the differences to the left and to above, that with the smaller sum. */
+static unsigned char *choose_filters(const unsigned char *pixels, size_t row, size_t height) {
+    unsigned char *out = malloc((row + 1) * height), *to = out;
+    for (size_t y = 0; out && y < height; y++, pixels += row) {
+        unsigned left = 0, above = 0;
+        for (size_t x = 3; y && x < row; x++) {
+            left += (unsigned)abs((signed char)(pixels[x] - pixels[x - 3]));
+            above += (unsigned)abs((signed char)(pixels[x] - (pixels - row)[x]));
+        }
+        int up = y && above < left;
+        *to++ = up ? 2 : 1;
+        for (size_t x = 0; x < row; x++)
+            *to++ = (unsigned char)(pixels[x] - (up ? (pixels - row)[x] : x < 3 ? 0 : pixels[x - 3]));
+    }
+    return out;
+}
+
+static unsigned char *encode(const unsigned char *pixels, int width, int height, int fast, size_t *size) {
+    size_t row = (size_t)width * 3, raw = (row + 1) * (size_t)height, room = fast ? deflate_bound(raw) : bound(raw);
+    unsigned char *rows = (fast ? choose_filters : filter_rows)(pixels, row, (size_t)height);
+    unsigned char *out = rows ? malloc(room + 64) : NULL;
     if (out) {
         unsigned char *at = out + 8;
         memcpy(out, "\x89PNG\r\n\x1a\n", 8);
@@ -94,11 +118,19 @@ unsigned char *png_encode(const unsigned char *pixels, int width, int height, si
         put32(at + 12, (uint32_t)height);
         memcpy(at + 16, "\x08\x02\x00\x00\x00", 5); /* 8 bits, RGB */
         at = end_chunk(at, "IHDR", 13);
-        size_t used = deflate_all(rows, raw, at + 8, room);
+        size_t used = fast ? deflate_fast(rows, raw, at + 8) : deflate_all(rows, raw, at + 8, room);
         at = end_chunk(at, "IDAT", used);
         at = end_chunk(at, "IEND", 0);
         *size = (size_t)(at - out);
     }
     free(rows);
     return out;
+}
+
+unsigned char *png_encode(const unsigned char *pixels, int width, int height, size_t *size) {
+    return encode(pixels, width, height, 0, size);
+}
+
+unsigned char *png_encode_fast(const unsigned char *pixels, int width, int height, size_t *size) {
+    return encode(pixels, width, height, 1, size);
 }

@@ -7,5 +7,7 @@
 
 /* Bytes to be freed; NULL without memory. */
 unsigned char *png_encode(const unsigned char *pixels, int width, int height, size_t *size);
+/* Several times as quick, somewhat larger, and the same bytes on every machine. */
+unsigned char *png_encode_fast(const unsigned char *pixels, int width, int height, size_t *size);
 
 #endif

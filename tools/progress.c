@@ -20,7 +20,7 @@ void progress_begin(progress_bar *bar, const char *unit, size_t total, int wante
     bar->active = wanted && total > 1 && isatty(STDERR_FILENO) && !(terminal && !strcmp(terminal, "dumb"));
 }
 
-static void print_duration(char *text, size_t size, double seconds) {
+void progress_duration(char *text, size_t size, double seconds) {
     if (seconds < 60)
         snprintf(text, size, "%.0f s", seconds);
     else if (seconds < 3600)
@@ -38,16 +38,19 @@ void progress_update(progress_bar *bar, size_t done) {
     bar->shown = now;
     bar->visible = 1;
 
-    char cells[BAR + 1], left[40] = "", line[160];
+    char cells[BAR + 1], left[40] = "", line[224];
     size_t full = bar->total ? done * BAR / bar->total : 0;
     for (size_t i = 0; i < BAR; i++)
         cells[i] = i < full ? '#' : '.';
     cells[BAR] = 0;
     double seconds = now - bar->start, rate = seconds > 0 ? (double)done / seconds : 0;
     if (rate > 0 && done)
-        print_duration(left, sizeof left, (double)(bar->total - done) / rate);
-    snprintf(line, sizeof line, "[%s] %zu/%zu %s  %.1f/s%s%s", cells, done, bar->total, bar->unit, rate,
-             *left ? "  left " : "", left);
+        progress_duration(left, sizeof left, (double)(bar->total - done) / rate);
+    if (*bar->note)
+        snprintf(line, sizeof line, "[%s] %zu/%zu %s  %s", cells, done, bar->total, bar->unit, bar->note);
+    else
+        snprintf(line, sizeof line, "[%s] %zu/%zu %s  %.1f/s%s%s", cells, done, bar->total, bar->unit, rate,
+                 *left ? "  left " : "", left);
     struct winsize window;
     int width = ioctl(STDERR_FILENO, TIOCGWINSZ, &window) == 0 && window.ws_col ? window.ws_col - 1 : 79;
     fprintf(stderr, "\r%.*s\033[K", width, line);

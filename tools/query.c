@@ -23,16 +23,34 @@ int query_number(const char *option, const char *text, double minimum, double ma
     return 1;
 }
 
+/* Exactly n numbers with commas between them. */
+static int take_list(const char *text, int n, double *v) {
+    for (int i = 0; i < n; i++) {
+        char *end;
+        v[i] = strtod(text, &end);
+        if (end == text || *end != (i < n - 1 ? ',' : 0) || !isfinite(v[i]))
+            return 0;
+        text = end + 1;
+    }
+    return 1;
+}
+
+static int take_intrinsics(query_options *q, const char *text) {
+    double v[4];
+    if (!take_list(text, 4, v) || !(v[0] > 0 && v[1] > 0 && v[0] < 1e9 && v[1] < 1e9))
+        return tool_usage("--intrinsics takes FX,FY,CX,CY (pixels; FX and FY above 0), not '%s'", text);
+    q->has_intrinsics = 1;
+    q->camera.fx = v[0];
+    q->camera.fy = v[1];
+    q->camera.cx = v[2];
+    q->camera.cy = v[3];
+    return 0;
+}
+
 static int take_prior(query_options *q, const char *text) {
     double v[3];
-    const char *at = text;
-    for (int i = 0; i < 3; i++) {
-        char *end;
-        v[i] = strtod(at, &end);
-        if (end == at || *end != (i < 2 ? ',' : 0) || !isfinite(v[i]))
-            return tool_usage("--prior takes LAT,LON,RADIUS (degrees, degrees, metres), not '%s'", text);
-        at = end + 1;
-    }
+    if (!take_list(text, 3, v))
+        return tool_usage("--prior takes LAT,LON,RADIUS (degrees, degrees, metres), not '%s'", text);
     if (!(fabs(v[0]) <= 90))
         return tool_usage("--prior: the latitude is %g; it must be within -90 .. 90", v[0]);
     if (!(fabs(v[1]) <= 180))
@@ -61,6 +79,12 @@ int query_take(query_options *q, const char *name, const char *value) {
         q->has_fov = 1;
         return query_number("--fov", value, 1, 179, &q->camera.fov) ? 0 : TOOL_USAGE;
     }
+    if (!strcmp(name, "intrinsics"))
+        return take_intrinsics(q, value);
+    if (!strcmp(name, "no-verify")) {
+        q->unverified = 1;
+        return 0;
+    }
     if (!strcmp(name, "pitch")) {
         q->has_pose = 1;
         return query_number("--pitch", value, -90, 90, &q->camera.pitch) ? 0 : TOOL_USAGE;
@@ -75,13 +99,32 @@ int query_take(query_options *q, const char *name, const char *value) {
 int query_check(const query_options *q, const tool_options *options) {
     if (!q->index)
         return tool_usage("--index FILE is needed: a gallery");
-    if (q->has_pose && !q->has_fov)
-        return tool_usage("--pitch and --roll go with --fov");
+    if (q->has_fov && q->has_intrinsics)
+        return tool_usage("--fov and --intrinsics exclude each other");
+    if (q->has_pose && !q->has_fov && !q->has_intrinsics)
+        return tool_usage("--pitch and --roll go with --fov or --intrinsics");
     int code = tool_need_model(options);
-    if (code < 0 && q->has_fov && !options->quiet)
+    if (code >= 0 || options->quiet)
+        return code;
+    if (q->has_fov)
         fprintf(stderr, "mfrgn %s: a field of view of %g degrees is outside what the paper trained (whole panoramas)\n",
                 tool_name(), q->camera.fov);
+    if (q->has_intrinsics)
+        fprintf(stderr, "mfrgn %s: a pinhole camera is outside what the paper trained (whole panoramas)\n", tool_name());
     return code;
+}
+
+mfrgn_index *query_open(mfrgn_context *context, const query_options *q) {
+    mfrgn_index *index = NULL;
+    mfrgn_progress stop = {sizeof stop, NULL, tool_progress_stop};
+    mfrgn_status status = mfrgn_index_open(context, q->index, &index);
+    if (status == MFRGN_OK && !q->unverified)
+        status = mfrgn_index_verify(index, &stop);
+    if (status == MFRGN_OK)
+        return index;
+    tool_failed(context, status, "");
+    mfrgn_index_free(index);
+    return NULL;
 }
 
 mfrgn_locate_options query_locate(const query_options *q, const tool_options *options) {
@@ -91,7 +134,7 @@ mfrgn_locate_options query_locate(const query_options *q, const tool_options *op
         o.longitude = q->longitude;
         o.radius_m = q->radius;
     }
-    if (q->has_fov)
+    if (q->has_fov || q->has_intrinsics)
         o.camera = &q->camera;
     o.precrop = options->precrop;
     return o;
@@ -140,4 +183,15 @@ mfrgn_tile query_tile(const mfrgn_index *index, size_t tile) {
 const char *query_name(const char *path) {
     const char *slash = strrchr(path, '/');
     return slash && slash[1] ? slash + 1 : path;
+}
+
+size_t query_common(const char *a, const char *b) {
+    size_t n = strlen(a), m = strlen(b), parts = 0;
+    while (n && m && a[n - 1] == b[m - 1]) {
+        n--;
+        m--;
+        parts += a[n] == '/';
+    }
+    int whole_a = !n || a[n - 1] == '/', whole_b = !m || b[m - 1] == '/';
+    return parts + (whole_a && whole_b && a[n] != '/');
 }

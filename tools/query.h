@@ -12,7 +12,7 @@ typedef struct query_options {
     long k, yaw;
     int prior;
     double latitude, longitude, radius;
-    int has_fov, has_pose;
+    int has_fov, has_intrinsics, has_pose, unverified;
     mfrgn_camera camera;
 } query_options;
 
@@ -25,15 +25,20 @@ typedef struct query_options {
     { "prior", 0, "LAT,LON,RADIUS", "look only within RADIUS metres of this position" }
 #define QUERY_CAMERA                                                                                                   \
     {"fov", 0, "DEG", "a camera of this horizontal field of view (beyond what the paper trained)"},                    \
-        {"pitch", 0, "DEG", "with --fov: the camera looks up by this (0)"}, {                                          \
-        "roll", 0, "DEG", "with --fov: the camera is turned clockwise by this (0)"                                     \
+        {"intrinsics", 0, "FX,FY,CX,CY", "the same by focal lengths and centre, in pixels of the picture"},            \
+        {"pitch", 0, "DEG", "of such a camera: it looks up by this (0)"}, {                                            \
+        "roll", 0, "DEG", "of such a camera: it is turned clockwise by this (0)"                                       \
     }
+#define QUERY_VERIFY                                                                                                   \
+    { "no-verify", 0, NULL, "do not compare the gallery's checksums first" }
 
 void query_begin(query_options *q);
 /* 0, TOOL_USAGE after a message, or -1: not one of these options. */
 int query_take(query_options *q, const char *name, const char *value);
 /* -1, or TOOL_USAGE after a message. */
 int query_check(const query_options *q, const tool_options *options);
+/* The gallery, every checksum compared; NULL after a message. */
+mfrgn_index *query_open(mfrgn_context *context, const query_options *q);
 /* The library's options; they point into `q`. */
 mfrgn_locate_options query_locate(const query_options *q, const tool_options *options);
 
@@ -60,6 +65,8 @@ int query_is_true(const query_answer *answer, const mfrgn_tile *tile);
 mfrgn_tile query_tile(const mfrgn_index *index, size_t tile);
 /* The last part of a path. */
 const char *query_name(const char *path);
+/* How many parts two paths have in common at their ends: 2 of "a/b/c.png" and "x/b/c.png". */
+size_t query_common(const char *a, const char *b);
 
 typedef enum query_format { QUERY_TABLE, QUERY_JSON, QUERY_GEOJSON, QUERY_KML, QUERY_CSV } query_format;
 void query_print(FILE *file, query_format format, const mfrgn_index *index, const query_answer *answers, size_t count);
@@ -73,8 +80,9 @@ typedef struct query_pictures {
     const char *model;        /* for the report */
 } query_pictures;
 
-/* A PNG to be freed; NULL after a message. */
-unsigned char *mosaic_make(const query_pictures *p, const query_answer *answers, size_t count, size_t *size);
+/* A PNG to be freed; NULL after a message.  headings: the names and positions above the pictures. */
+unsigned char *mosaic_make(const query_pictures *p, const query_answer *answers, size_t count, int headings,
+                           size_t *size);
 /* 0 after a message. */
 int report_write(FILE *file, const query_pictures *p, const query_answer *answers, size_t count);
 /* SVG: the candidates on a grid of coordinates; the probabilities of tiles. */

@@ -77,7 +77,7 @@ static void write_table(FILE *file, const mfrgn_index *index, const query_answer
 
 static int write_answer(FILE *file, const query_pictures *p, const query_answer *a) {
     size_t size;
-    unsigned char *png = mosaic_make(p, a, 1, &size);
+    unsigned char *png = mosaic_make(p, a, 1, 0, &size);
     if (!png)
         return 0;
     fprintf(file, "<h2>");

@@ -11,8 +11,15 @@
 
 enum { STEPS = 3, VALUES = 18 };
 
-/* Of the loss, relative; of gradients, relative to their tensor's norm; of weights. */
-static const double bound_loss = 1e-5, bound_gradient = 1e-4, bound_norm = 1e-5, bound_value = 1e-5;
+/* Of the losses of the steps, relative; of gradients, relative to their tensor's norm; of weights. */
+typedef struct bounds {
+    double loss[STEPS], gradient, norm, value;
+} bounds;
+static const bounds strict = {{1e-5, 1e-5, 1e-5}, 1e-4, 1e-5, 1e-5};
+/* A ReLU has a step in its gradient.  In f32 an input of a ResNet's last stage is off by some 4e-6, and of its 32,768
+ * one or two lie that near to zero: whether the gradient of such a one goes on is rounding, and AdamW makes full steps
+ * of what follows.  `ref`, which sums in f64, is held to the strict bounds. */
+static const bounds relu = {{1e-5, 2e-4, 5e-4}, 3e-3, 1e-3, 2e-3};
 /* A sum that cancels to this part of the whole gradient's norm (a gate's bias, one number) is rounding in f32: no
  * tensor's norm counts as less. */
 static const double least_norm = 1e-6;
@@ -29,7 +36,8 @@ typedef struct training {
     mfrgn_image *images[2]; /* ground, aerial */
     float *values;          /* room for the largest tensor */
     char *unsure;           /* a tensor's 16 samples: 1: its gradient is so small that AdamW may go either way */
-    double worst[3];        /* loss, gradient, weights: in parts of what is right */
+    bounds bound;
+    double worst[3]; /* loss, gradient, weights: in parts of what is right */
     char where[3][96];
 } training;
 
@@ -146,10 +154,10 @@ static int compare_gradients(training *t) {
         if (mfrgn_trainer_gradient(t->trainer, info.name, t->values, count) != MFRGN_OK)
             return 0;
         double norm = (double)golden_value(wanted, 0), floor = norm > least ? norm : least;
-        note(t, 1, fabs(norm_of(t->values, count) - norm) / floor / bound_gradient, info.name);
+        note(t, 1, fabs(norm_of(t->values, count) - norm) / floor / t->bound.gradient, info.name);
         for (size_t k = 0, stride = sample_stride(count); k + 2 < wanted->count && k * stride < count; k++) {
             double value = (double)t->values[k * stride];
-            note(t, 1, fabs(value - (double)golden_value(wanted, k + 2)) / floor / bound_gradient, info.name);
+            note(t, 1, fabs(value - (double)golden_value(wanted, k + 2)) / floor / t->bound.gradient, info.name);
             t->unsure[i * 16 + k] = fabs(value) < 1e-4 * norm / sqrt((double)count);
         }
         compared++;
@@ -177,9 +185,9 @@ static int compare_weights(training *t) {
         if (!wanted || is_noise(info.name) || mfrgn_model_tensor_read(after, i, t->values, count) != MFRGN_OK)
             continue;
         double norm = (double)golden_value(wanted, 0);
-        note(t, 2, fabs(norm_of(t->values, count) - norm) / norm / bound_norm, info.name);
+        note(t, 2, fabs(norm_of(t->values, count) - norm) / norm / t->bound.norm, info.name);
         for (size_t k = 0, stride = sample_stride(count); k + 2 < wanted->count && k * stride < count; k++) {
-            double bound = bound_value + (t->unsure[i * 16 + k] ? 2 * rates : 0);
+            double bound = t->bound.value + (t->unsure[i * 16 + k] ? 2 * rates : 0);
             note(t, 2, fabs((double)t->values[k * stride] - (double)golden_value(wanted, k + 2)) / bound, info.name);
         }
         compared++;
@@ -190,16 +198,16 @@ static int compare_weights(training *t) {
 
 static void judge(training *t, int gradients, int weights) {
     static const char *const what[3] = {"the loss", "a gradient", "the weights after step 3"};
-    t->result->error[0] = t->worst[0] * bound_loss;
-    t->result->error[1] = t->worst[1] * bound_gradient;
+    t->result->error[0] = t->worst[0] * t->bound.loss[0];
+    t->result->error[1] = t->worst[1] * t->bound.gradient;
     if (!gradients || !weights)
         selftest_fail(t->result, "the file holds no gradients or no weights of this network");
     for (int i = 0; i < 3; i++)
         if (!(t->worst[i] <= 1) && t->result->outcome != FAILED)
             selftest_fail(t->result, "%s is off by %.2g of what is allowed (%s)", what[i], t->worst[i], t->where[i]);
     snprintf(t->result->message + strlen(t->result->message), sizeof t->result->message - strlen(t->result->message),
-             "%sloss %.2g, gradients %.2g, weights %.2g of the bounds", *t->result->message ? "; " : "", t->worst[0],
-             t->worst[1], t->worst[2]);
+             "%sof the bounds: loss %.2g, gradients %.2g (%s), weights %.2g (%s)", *t->result->message ? "; " : "",
+             t->worst[0], t->worst[1], t->where[1], t->worst[2], t->where[2]);
 }
 
 static void run_steps(training *t) {
@@ -217,7 +225,7 @@ static void run_steps(training *t) {
             return;
         }
         snprintf(name, sizeof name, "step %d", step + 1);
-        note(t, 0, fabs((double)got / (double)golden_value(loss, (size_t)step) - 1) / bound_loss, name);
+        note(t, 0, fabs((double)got / (double)golden_value(loss, (size_t)step) - 1) / t->bound.loss[step], name);
         if (step == 0)
             gradients = compare_gradients(t);
     }
@@ -261,6 +269,8 @@ static void run(training *t, uint64_t seed) {
     mfrgn_trainer_info info = {.struct_size = sizeof info};
     if (mfrgn_trainer_get_info(t->trainer, &info) == MFRGN_OK)
         snprintf(t->test->backend, sizeof t->test->backend, "%s", info.backend);
+    int has_relu = strncmp(mfrgn_config_get(mfrgn_model_config(t->model), MFRGN_CONFIG_BACKBONE), "resnet", 6) == 0;
+    t->bound = has_relu && strcmp(t->test->backend, "ref") != 0 ? relu : strict;
     run_steps(t);
 }
 

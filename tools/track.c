@@ -21,6 +21,7 @@ static const tool_option own_options[] = {
     {"prior", 0, "LAT,LON,RADIUS", "the start: a position and its standard deviation in metres"},
     {"heading", 0, "DEG[,ERROR]", "the start's heading and its standard deviation (10)"},
     QUERY_CAMERA,
+    QUERY_VERIFY,
     {"geojson", 0, NULL, "print GeoJSON"},
     {NULL, 0, NULL, NULL},
 };
@@ -235,9 +236,10 @@ static int open_all(track_work *w, mfrgn_model **model) {
         o.latitude = q->latitude, o.longitude = q->longitude, o.radius_m = q->radius;
     if (w->track->has_heading)
         o.heading = w->track->heading, o.heading_error = w->track->heading_error;
-    mfrgn_status status = mfrgn_index_open(w->context, q->index, &w->index);
-    if (status == MFRGN_OK)
-        status = mfrgn_tracker_create(w->index, &o, &w->tracker);
+    w->index = query_open(w->context, q);
+    mfrgn_status status = w->index ? mfrgn_tracker_create(w->index, &o, &w->tracker) : MFRGN_OK;
+    if (!w->index)
+        return 0;
     if (status != MFRGN_OK) {
         tool_failed(w->context, status, "");
         return 0;

@@ -26,7 +26,7 @@ typedef struct mfrgn_dataset_options {
     int corrected;        /**< vigor: 1: the lists in splits__corrected */
 } mfrgn_dataset_options;
 
-/** The name of data set `index`: cvusa, cvact, vigor, u1652, pairs; NULL past the last.  @since 0.2 */
+/** The name of data set `index`: cvusa, cvact, vigor, u1652, pairs; NULL past the last.  @since 0.1 */
 MFRGN_API const char *mfrgn_dataset_name(int index);
 
 /**
@@ -37,7 +37,7 @@ MFRGN_API const char *mfrgn_dataset_name(int index);
  * @param dataset [out] to be freed with mfrgn_dataset_free()
  * @return MFRGN_OK, MFRGN_ERROR_ARGUMENT, MFRGN_ERROR_IO, MFRGN_ERROR_FORMAT (names file and line),
  *         MFRGN_ERROR_UNSUPPORTED, MFRGN_ERROR_MEMORY
- * @since 0.2
+ * @since 0.1
  */
 MFRGN_API mfrgn_status mfrgn_dataset_open(mfrgn_context *context, const char *name, const char *root,
                                           const mfrgn_dataset_options *options, mfrgn_dataset **dataset);
@@ -53,7 +53,7 @@ typedef struct mfrgn_dataset_info {
     size_t missing;       /**< pictures that the lists name and that are not there */
 } mfrgn_dataset_info;
 MFRGN_API mfrgn_status mfrgn_dataset_get_info(const mfrgn_dataset *dataset, mfrgn_dataset_info *info);
-/** The path of a picture that is not there; NULL past the last.  @since 0.2 */
+/** The path of a picture that is not there; NULL past the last.  @since 0.1 */
 MFRGN_API const char *mfrgn_dataset_missing(const mfrgn_dataset *dataset, size_t index);
 
 typedef struct mfrgn_set_info {
@@ -89,7 +89,7 @@ MFRGN_API mfrgn_status mfrgn_dataset_get_task(const mfrgn_dataset *dataset, int 
  * The references that show a query's place.
  * @param truth, semi [out] numbers in the reference set, valid while the data set lives; semi-positives are VIGOR's
  *                    neighbouring tiles
- * @since 0.2
+ * @since 0.1
  */
 MFRGN_API mfrgn_status mfrgn_dataset_get_truth(const mfrgn_dataset *dataset, int task, size_t query,
                                                const unsigned **truth, size_t *truth_count, const unsigned **semi,
@@ -133,7 +133,7 @@ typedef struct mfrgn_evaluate_options {
  * @param options [in] or NULL
  * @param metrics [in,out] `room` of them, struct_size set
  * @param count   [out] tasks
- * @since 0.2
+ * @since 0.1
  */
 MFRGN_API mfrgn_status mfrgn_evaluate(mfrgn_session *session, const mfrgn_dataset *dataset,
                                       const mfrgn_evaluate_options *options, mfrgn_metrics *metrics, int room,
@@ -146,7 +146,7 @@ MFRGN_API mfrgn_status mfrgn_evaluate(mfrgn_session *session, const mfrgn_datase
  *               all_true: all its true rows.  References that no line names are gallery only.
  * @return MFRGN_OK, MFRGN_ERROR_IO, MFRGN_ERROR_FORMAT, MFRGN_ERROR_MISMATCH (sizes), MFRGN_ERROR_NUMERIC (a value is
  *         NaN or infinite), MFRGN_ERROR_MEMORY, MFRGN_ERROR_CANCELLED
- * @since 0.2
+ * @since 0.1
  */
 MFRGN_API mfrgn_status mfrgn_evaluate_files(mfrgn_context *context, const char *queries, const char *references,
                                             const char *labels, const mfrgn_evaluate_options *options,

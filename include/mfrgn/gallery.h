@@ -57,7 +57,7 @@ typedef struct mfrgn_tiles_options {
     int polar_height, polar_width; /**< > 0: the polar transformation of each tile, to this size */
 } mfrgn_tiles_options;
 
-/** Lists the tiles of a source, sorted by id.  @since 0.2 */
+/** Lists the tiles of a source, sorted by id.  @since 0.1 */
 MFRGN_API mfrgn_status mfrgn_tiles_open(mfrgn_context *context, const char *path, const mfrgn_tiles_options *options,
                                         mfrgn_tiles **tiles);
 MFRGN_API void mfrgn_tiles_free(mfrgn_tiles *tiles);
@@ -67,7 +67,7 @@ MFRGN_API mfrgn_status mfrgn_tiles_get(const mfrgn_tiles *tiles, size_t index, m
 MFRGN_API mfrgn_status mfrgn_tiles_load(const mfrgn_tiles *tiles, size_t index, mfrgn_bitmap **bitmap);
 
 /** What is done to pictures before the network's own preparation ("polar 112x616"), or "".  Part of what a gallery
- *  remembers.  Valid while the tiles live.  @since 0.2 */
+ *  remembers.  Valid while the tiles live.  @since 0.1 */
 MFRGN_API const char *mfrgn_tiles_processing(const mfrgn_tiles *tiles);
 
 /* ---------------------------------------------------------------------------------------------- index --------- */
@@ -99,22 +99,22 @@ typedef struct mfrgn_index_build {
  * @return MFRGN_OK, MFRGN_ERROR_IO (also: another process builds this gallery), MFRGN_ERROR_MISMATCH (`resume`: what is
  *         there is of another model, preparation or list of tiles), MFRGN_ERROR_ARGUMENT (an id twice, a latitude beyond
  *         90, no tile), MFRGN_ERROR_CANCELLED, and those of mfrgn_embed()
- * @since 0.2
+ * @since 0.1
  */
 MFRGN_API mfrgn_status mfrgn_index_create(mfrgn_session *session, const mfrgn_tiles *tiles, const char *path,
                                           const mfrgn_index_build *build);
 /** A new gallery file at `path` with the tiles of the old one and more; build->storage is the old one's.  A calibration is
- *  dropped: it was of the smaller gallery.  @since 0.2 */
+ *  dropped: it was of the smaller gallery.  @since 0.1 */
 MFRGN_API mfrgn_status mfrgn_index_add(mfrgn_session *session, const mfrgn_tiles *tiles, const char *path,
                                        const mfrgn_index_build *build);
 /** Joins galleries of one model into `path`, none of which may lack a tile between two shards; shards of one build, in
- *  any order, give the bytes of a build in one piece.  Each is verified; calibrations are dropped.  @since 0.2 */
+ *  any order, give the bytes of a build in one piece.  Each is verified; calibrations are dropped.  @since 0.1 */
 MFRGN_API mfrgn_status mfrgn_index_merge(mfrgn_context *context, const char *const *paths, size_t count,
                                          const char *path);
-/** Opens a gallery: memory-mapped, header and tables checked; descriptors by mfrgn_index_verify().  @since 0.2 */
+/** Opens a gallery: memory-mapped, header and tables checked; descriptors by mfrgn_index_verify().  @since 0.1 */
 MFRGN_API mfrgn_status mfrgn_index_open(mfrgn_context *context, const char *path, mfrgn_index **index);
 MFRGN_API void mfrgn_index_free(mfrgn_index *index);
-/** Reads every byte and compares the checksums.  @since 0.2 */
+/** Reads every byte and compares the checksums.  @since 0.1 */
 MFRGN_API mfrgn_status mfrgn_index_verify(const mfrgn_index *index, const mfrgn_progress *progress);
 
 typedef struct mfrgn_index_info {
@@ -132,11 +132,11 @@ typedef struct mfrgn_index_info {
 } mfrgn_index_info;
 MFRGN_API mfrgn_status mfrgn_index_get_info(const mfrgn_index *index, mfrgn_index_info *info);
 MFRGN_API mfrgn_status mfrgn_index_tile(const mfrgn_index *index, size_t tile, mfrgn_tile *info);
-/** The descriptor of a tile as f32.  @since 0.2 */
+/** The descriptor of a tile as f32.  @since 0.1 */
 MFRGN_API mfrgn_status mfrgn_index_descriptor(const mfrgn_index *index, size_t tile, float *values);
 
 typedef enum mfrgn_export { MFRGN_EXPORT_NPY_CSV = 0, MFRGN_EXPORT_GEOJSON = 1 } mfrgn_export;
-/** NPY_CSV writes `path`.npy and `path`.csv.  @since 0.2 */
+/** NPY_CSV writes `path`.npy and `path`.csv.  @since 0.1 */
 MFRGN_API mfrgn_status mfrgn_index_export(const mfrgn_index *index, mfrgn_export format, const char *path);
 
 /** MFRGN_OK if the index was built by the session's model with its preparation; else the error has both names. */
@@ -158,7 +158,7 @@ typedef struct mfrgn_hit {
     float score; /**< inner product: cosine similarity */
 } mfrgn_hit;
 
-/** Options: backend and threads.  @since 0.2 */
+/** Options: backend and threads.  @since 0.1 */
 MFRGN_API mfrgn_status mfrgn_searcher_create(mfrgn_context *context, const mfrgn_options *options,
                                              mfrgn_searcher **searcher);
 MFRGN_API void mfrgn_searcher_free(mfrgn_searcher *searcher);
@@ -173,14 +173,14 @@ MFRGN_API void mfrgn_searcher_free(mfrgn_searcher *searcher);
  * @param hits    [out] n x k; unused ones have tile (size_t)-1 and score -2
  * @return MFRGN_OK, MFRGN_ERROR_ARGUMENT, MFRGN_ERROR_NUMERIC (a query is NaN or infinite), MFRGN_ERROR_MEMORY,
  *         MFRGN_ERROR_BACKEND
- * @since 0.2
+ * @since 0.1
  */
 MFRGN_API mfrgn_status mfrgn_index_search(const mfrgn_index *index, mfrgn_searcher *searcher, const float *queries,
                                           size_t n, size_t k, const mfrgn_filter *filter, mfrgn_hit *hits);
 
 /* ---------------------------------------------------------------------------------------------- geodesy ------- */
 
-/** Metres between two points on the WGS84 ellipsoid (Vincenty; exact to a millimetre short of antipodes).  @since 0.2 */
+/** Metres between two points on the WGS84 ellipsoid (Vincenty; exact to a millimetre short of antipodes).  @since 0.1 */
 MFRGN_API double mfrgn_distance_m(double latitude1, double longitude1, double latitude2, double longitude2);
 
 #ifdef __cplusplus

@@ -39,7 +39,7 @@ typedef struct mfrgn_camera {
  * @param camera [in]
  * @param bitmap [in,out] of the canvas' size (mfrgn_bitmap_create()); untouched on failure
  * @return MFRGN_OK, MFRGN_ERROR_ARGUMENT, MFRGN_ERROR_MEMORY
- * @since 0.2
+ * @since 0.1
  */
 MFRGN_API mfrgn_status mfrgn_image_reproject(mfrgn_context *context, const mfrgn_image *image,
                                              const mfrgn_camera *camera, mfrgn_bitmap *bitmap);
@@ -50,7 +50,7 @@ MFRGN_API mfrgn_status mfrgn_image_reproject(mfrgn_context *context, const mfrgn
  * @param columns [in] any number, also negative
  * @param bitmap  [in,out] of the image's size
  * @return MFRGN_OK, MFRGN_ERROR_ARGUMENT, MFRGN_ERROR_UNSUPPORTED (MFRGN_PIXEL_RGB_F32)
- * @since 0.2
+ * @since 0.1
  */
 MFRGN_API mfrgn_status mfrgn_image_roll(mfrgn_context *context, const mfrgn_image *image, long columns,
                                         mfrgn_bitmap *bitmap);
@@ -106,7 +106,7 @@ typedef struct mfrgn_estimate {
  * @param location [out] to be freed with mfrgn_location_free()
  * @return MFRGN_OK, MFRGN_ERROR_ARGUMENT, MFRGN_ERROR_MISMATCH (a gallery of another model: both are named), and those
  *         of mfrgn_embed() and mfrgn_index_search().  Messages are at the index' context.
- * @since 0.2
+ * @since 0.1
  */
 MFRGN_API mfrgn_status mfrgn_locate(const mfrgn_index *index, mfrgn_session *session, const mfrgn_image *images,
                                     size_t n, const mfrgn_locate_options *options, mfrgn_location **location);
@@ -114,7 +114,7 @@ MFRGN_API mfrgn_status mfrgn_locate(const mfrgn_index *index, mfrgn_session *ses
 /**
  * The same from descriptors.
  * @param queries [in] n x yaw_steps x size f32, those of a picture's rolls together
- * @since 0.2
+ * @since 0.1
  */
 MFRGN_API mfrgn_status mfrgn_locate_descriptors(const mfrgn_index *index, mfrgn_searcher *searcher,
                                                 const float *queries, size_t n, const mfrgn_locate_options *options,
@@ -123,16 +123,16 @@ MFRGN_API mfrgn_status mfrgn_locate_descriptors(const mfrgn_index *index, mfrgn_
 /**
  * The descriptors that mfrgn_locate() makes of pictures.
  * @param descriptors [out] n x yaw_steps x mfrgn_model_descriptor_size()
- * @since 0.2
+ * @since 0.1
  */
 MFRGN_API mfrgn_status mfrgn_locate_embed(mfrgn_session *session, const mfrgn_image *images, size_t n,
                                           const mfrgn_locate_options *options, float *descriptors);
 
 MFRGN_API void mfrgn_location_free(mfrgn_location *location);
-/** The number of queries.  @since 0.2 */
+/** The number of queries.  @since 0.1 */
 MFRGN_API size_t mfrgn_location_count(const mfrgn_location *location);
 MFRGN_API mfrgn_status mfrgn_location_get(const mfrgn_location *location, size_t query, mfrgn_estimate *estimate);
-/** Candidate `rank` of a query, 0 being the best.  @since 0.2 */
+/** Candidate `rank` of a query, 0 being the best.  @since 0.1 */
 MFRGN_API mfrgn_status mfrgn_location_candidate(const mfrgn_location *location, size_t query, size_t rank,
                                                 mfrgn_candidate *candidate);
 
@@ -167,8 +167,9 @@ typedef struct mfrgn_calibration {
  * @param options [in] how the queries were made (yaw_steps, camera's field of view, precrop); or NULL
  * @param found   [in,out] or NULL
  * @return MFRGN_OK, MFRGN_ERROR_ARGUMENT (also fewer than 5 queries, or no wrong tile to compare with),
- *         MFRGN_ERROR_NUMERIC, MFRGN_ERROR_IO, MFRGN_ERROR_MEMORY
- * @since 0.2.  Source: C. Guo et al., "On Calibration of Modern Neural Networks", ICML 2017 (temperature, ECE).
+ *         MFRGN_ERROR_NUMERIC, MFRGN_ERROR_IO (also another process that is writing the gallery), MFRGN_ERROR_MISMATCH
+ *         (the gallery has been changed since it was opened), MFRGN_ERROR_MEMORY
+ * @since 0.1.  Source: C. Guo et al., "On Calibration of Modern Neural Networks", ICML 2017 (temperature, ECE).
  */
 MFRGN_API mfrgn_status mfrgn_index_calibrate(const mfrgn_index *index, mfrgn_searcher *searcher, const float *queries,
                                              const size_t *truth, size_t n, const mfrgn_locate_options *options,
@@ -198,26 +199,26 @@ typedef struct mfrgn_motion {
  * A belief over the gallery's tiles and the directions of travel: a histogram filter.  All tiles must have coordinates.
  * @param options [in] or NULL: anywhere in the gallery, any heading
  * @param tracker [out] keeps the index' data in use: free it before the index
- * @since 0.2.  Source: S. Thrun et al., "Probabilistic Robotics", 2005, chapter 4.1.
+ * @since 0.1.  Source: S. Thrun et al., "Probabilistic Robotics", 2005, chapter 4.1.
  */
 MFRGN_API mfrgn_status mfrgn_tracker_create(const mfrgn_index *index, const mfrgn_tracker_options *options,
                                             mfrgn_tracker **tracker);
 MFRGN_API void mfrgn_tracker_free(mfrgn_tracker *tracker);
-/** The camera has moved.  @since 0.2 */
+/** The camera has moved.  @since 0.1 */
 MFRGN_API mfrgn_status mfrgn_tracker_move(mfrgn_tracker *tracker, const mfrgn_motion *motion);
 /**
  * The camera has seen something.
  * @param scores    [in] yaw_steps x tiles: of each roll of the panorama with each tile
  * @param yaw_steps [in] 1: the panorama has been turned north, or says nothing of the heading
- * @since 0.2
+ * @since 0.1
  */
 MFRGN_API mfrgn_status mfrgn_tracker_update(mfrgn_tracker *tracker, const float *scores, int yaw_steps);
-/** The same from a picture.  Of the options yaw_steps and camera are taken.  @since 0.2 */
+/** The same from a picture.  Of the options yaw_steps and camera are taken.  @since 0.1 */
 MFRGN_API mfrgn_status mfrgn_tracker_update_image(mfrgn_tracker *tracker, mfrgn_session *session,
                                                   const mfrgn_image *image, const mfrgn_locate_options *options);
-/** Where the camera is.  in_gallery is NaN, candidates is 0; the heading is that of travel.  @since 0.2 */
+/** Where the camera is.  in_gallery is NaN, candidates is 0; the heading is that of travel.  @since 0.1 */
 MFRGN_API mfrgn_status mfrgn_tracker_estimate(const mfrgn_tracker *tracker, mfrgn_estimate *estimate);
-/** The probability of each tile.  @param probabilities [out] a value a tile  @since 0.2 */
+/** The probability of each tile.  @param probabilities [out] a value a tile  @since 0.1 */
 MFRGN_API mfrgn_status mfrgn_tracker_belief(const mfrgn_tracker *tracker, double *probabilities);
 
 #ifdef __cplusplus

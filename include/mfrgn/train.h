@@ -60,7 +60,8 @@ MFRGN_API const char *mfrgn_train_options_get(const mfrgn_train_options *options
  * @param model   [in] its configuration fixes the network and the sizes of the views
  * @param options [in] copied; NULL: the defaults
  * @param trainer [out] to be freed with mfrgn_trainer_free()
- * @return MFRGN_OK, MFRGN_ERROR_BACKEND, MFRGN_ERROR_MEMORY, MFRGN_ERROR_UNSUPPORTED
+ * @return MFRGN_OK, MFRGN_ERROR_BACKEND, MFRGN_ERROR_MEMORY, MFRGN_ERROR_UNSUPPORTED, MFRGN_ERROR_NUMERIC (a weight that
+ *         is not finite: the message names it)
  * @since 0.1
  */
 MFRGN_API mfrgn_status mfrgn_trainer_create(mfrgn_model *model, const mfrgn_train_options *options,
@@ -77,7 +78,8 @@ MFRGN_API void mfrgn_trainer_free(mfrgn_trainer *trainer);
  * @param n    [in] pairs, at least 2
  * @param loss [out] of this batch, before the update; or NULL
  * @return MFRGN_OK; MFRGN_ERROR_ARGUMENT (fewer than 2 pairs, a bad image); MFRGN_ERROR_NUMERIC (the loss or a gradient
- *         is not finite: nothing was updated); MFRGN_ERROR_MEMORY, MFRGN_ERROR_BACKEND, MFRGN_ERROR_CANCELLED
+ *         is not finite); MFRGN_ERROR_MEMORY, MFRGN_ERROR_BACKEND, MFRGN_ERROR_CANCELLED.  After any of them the weights,
+ *         running statistics and moments are as before the step
  * @since 0.1.  Source: the paper, section 3.5.
  */
 MFRGN_API mfrgn_status mfrgn_train_step(mfrgn_trainer *trainer, const mfrgn_image *ground, const mfrgn_image *aerial,
@@ -132,7 +134,8 @@ MFRGN_API mfrgn_status mfrgn_trainer_gradient(const mfrgn_trainer *trainer, cons
 MFRGN_API mfrgn_status mfrgn_trainer_save(const mfrgn_trainer *trainer, const char *path);
 
 /**
- * Restores what mfrgn_trainer_save() wrote; on failure the trainer is as before.
+ * Restores what mfrgn_trainer_save() wrote, but for the options: the bits are the same with the same options.  On failure
+ * the trainer is as before.
  * @return MFRGN_OK, MFRGN_ERROR_IO, MFRGN_ERROR_FORMAT, MFRGN_ERROR_MISMATCH (of another network: the message says
  *         where they differ)
  * @since 0.1

@@ -46,7 +46,7 @@ static mfrgn_status guess_folder(mfrgn_tiles *tiles, const char **path, mfrgn_ti
     double latitude, longitude;
     *kind = MFRGN_TILES_NAMES;
     for (size_t i = 0; i < pictures.count && *kind == MFRGN_TILES_NAMES; i++)
-        if (mf_name_point(pictures.name[i], &latitude, &longitude) != 1)
+        if (mf_name_point(pictures.name[i], &latitude, &longitude) == 0) /* out of range: an error, not a reason to guess */
             *kind = MFRGN_TILES_FOLDER;
     mf_names_free(&pictures);
     return MFRGN_OK;

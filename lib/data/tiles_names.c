@@ -45,8 +45,9 @@ static mfrgn_status add(mfrgn_tiles *tiles, const char *folder, const char *name
                        folder, name);
     if (found < 0)
         return mf_fail(tiles->context, MFRGN_ERROR_FORMAT,
-                       "%s/%s: latitude %g or longitude %g of its name is beyond 90 or 180", folder, name, t.latitude,
-                       t.longitude);
+                       "%s/%s: latitude %g or longitude %g of its name is beyond 90 or 180 (if names are no coordinates, "
+                       "open the folder as kind \"folder\")",
+                       folder, name, t.latitude, t.longitude);
     return mf_tiles_add(tiles, &t);
 }
 

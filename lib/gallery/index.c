@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "gallery/partial.h"
 #include "io/weights.h"
 
 static const char *const section_name[MF_SECTION_COUNT] = {
@@ -204,6 +205,22 @@ const void *mf_index_calibration(const mfrgn_index *x, size_t *bytes) {
     return mf_index_section(x, MF_SECTION_CALIBRATION);
 }
 
+/* Nobody has added to the file, or built another, since it was opened. */
+static mfrgn_status check_unchanged(const mfrgn_index *x) {
+    mfrgn_index *now;
+    MF_TRY(mfrgn_index_open(x->context, x->path, &now));
+    const mf_index_header *a = &x->header, *b = &now->header;
+    int same = a->count == b->count && a->size == b->size && a->storage == b->storage && a->model == b->model &&
+               a->preparation == b->preparation && memcmp(&a->source, &b->source, sizeof(a->source)) == 0;
+    for (int kind = 0; same && kind < MF_SECTION_COUNT; kind++)
+        same = kind == MF_SECTION_CALIBRATION || (a->section[kind].checksum == b->section[kind].checksum &&
+                                                  a->section[kind].bytes == b->section[kind].bytes);
+    mfrgn_index_free(now);
+    return same ? MFRGN_OK
+                : mf_fail(x->context, MFRGN_ERROR_MISMATCH,
+                          "%s: has been changed since it was opened: calibrate the new one", x->path);
+}
+
 mfrgn_status mf_index_set_calibration(const mfrgn_index *x, const void *data, size_t bytes) {
     if (bytes > MF_INDEX_MAX_CALIBRATION)
         return mf_fail(x->context, MFRGN_ERROR_ARGUMENT, "%s: a calibration of %zu bytes; at most %d", x->path, bytes,
@@ -221,5 +238,11 @@ mfrgn_status mf_index_set_calibration(const mfrgn_index *x, const void *data, si
                         .calibration_bytes = bytes,
                         .part = &part,
                         .parts = 1};
-    return mf_assemble(x->context, x->path, &what);
+    mf_partial *hold;
+    MF_TRY(mf_partial_hold(x->context, x->path, &hold));
+    mfrgn_status status = check_unchanged(x);
+    if (status == MFRGN_OK)
+        status = mf_assemble(x->context, x->path, &what);
+    mf_partial_release(hold);
+    return status;
 }

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "gallery/index.h"
+#include "gallery/partial.h"
 #include "io/reader.h"
 
 typedef struct merge {
@@ -104,8 +105,11 @@ mfrgn_status mfrgn_index_merge(mfrgn_context *context, const char *const *paths,
         if (!paths[i])
             return mf_fail(context, MFRGN_ERROR_ARGUMENT, "mfrgn_index_merge: path %zu is NULL", i);
     merge m = {context, 0, mf_calloc(context, count, sizeof(*m.index)), mf_calloc(context, count, sizeof(*m.part))};
+    mf_partial *hold = NULL;
     mfrgn_status status =
         m.index && m.part ? MFRGN_OK : mf_fail_memory(context, count * sizeof(*m.part), "galleries");
+    if (status == MFRGN_OK)
+        status = mf_partial_hold(context, path, &hold); /* before opening: `path` may be one of them */
     for (size_t i = 0; i < count && status == MFRGN_OK; i++) {
         status = mfrgn_index_open(context, paths[i], &m.index[i]);
         m.count += status == MFRGN_OK;
@@ -114,6 +118,7 @@ mfrgn_status mfrgn_index_merge(mfrgn_context *context, const char *const *paths,
         status = merge_opened(&m, path);
     for (size_t i = 0; i < m.count; i++)
         mfrgn_index_free(m.index[i]);
+    mf_partial_release(hold);
     mf_free(context, m.index);
     mf_free(context, m.part);
     return status;

@@ -77,6 +77,10 @@ static void encode_header(const mf_partial_what *what, unsigned char *h) {
 
 /* ---- opening ---- */
 
+static mfrgn_status busy(const mf_partial *p) {
+    return mf_fail(p->context, MFRGN_ERROR_IO, "%s: another process is writing this gallery", p->path);
+}
+
 /* The last owner may have removed the file between our open and our lock: then the lock is on a file without a name. */
 static mfrgn_status lock_file(mf_partial *p) {
     for (int attempt = 0; attempt < 100; attempt++) {
@@ -86,7 +90,7 @@ static mfrgn_status lock_file(mf_partial *p) {
             return fail_errno(p, "open");
         if (flock(p->fd, LOCK_EX | LOCK_NB)) {
             if (errno == EWOULDBLOCK)
-                return mf_fail(p->context, MFRGN_ERROR_IO, "%s: another process is building this gallery", p->path);
+                return busy(p);
             return fail_errno(p, "lock");
         }
         if (fstat(p->fd, &ours) == 0 && stat(p->path, &named) == 0 && ours.st_ino == named.st_ino &&
@@ -96,7 +100,7 @@ static mfrgn_status lock_file(mf_partial *p) {
         close(p->fd);
         p->fd = -1;
     }
-    return mf_fail(p->context, MFRGN_ERROR_IO, "%s: another process is building this gallery", p->path);
+    return busy(p);
 }
 
 /* What differs between the header of the file and ours, or NULL. */
@@ -136,26 +140,47 @@ static mfrgn_status take_up(mf_partial *p, int resume) {
     return write_all(p, ours, sizeof(ours), 0);
 }
 
-mfrgn_status mf_partial_open(mfrgn_context *context, const char *path, const mf_partial_what *what, int resume,
-                             mf_partial **out) {
+/* Locked; `what` NULL: nothing is going to be built. */
+static mfrgn_status make(mfrgn_context *context, const char *path, const mf_partial_what *what, mf_partial **out) {
     mf_partial *p = mf_calloc(context, 1, sizeof(*p));
     if (!p)
         return mf_fail_memory(context, sizeof(*p), "a build");
     p->context = context;
     p->fd = -1;
-    p->what = *what;
-    p->record_bytes = BEFORE + (size_t)what->size * 4 + 8;
+    if (what)
+        p->what = *what;
+    p->record_bytes = BEFORE + (size_t)p->what.size * 4 + 8;
     p->path = mf_format(context, "%s.partial", path);
     p->record = mf_alloc(context, p->record_bytes);
     mfrgn_status status =
         p->path && p->record ? lock_file(p) : mf_fail_memory(context, p->record_bytes, "a build");
-    if (status == MFRGN_OK)
-        status = take_up(p, resume);
     if (status != MFRGN_OK)
         mf_partial_close(p, 0);
     else
         *out = p;
     return status;
+}
+
+mfrgn_status mf_partial_open(mfrgn_context *context, const char *path, const mf_partial_what *what, int resume,
+                             mf_partial **out) {
+    mf_partial *p = NULL;
+    MF_TRY(make(context, path, what, &p));
+    mfrgn_status status = take_up(p, resume);
+    if (status != MFRGN_OK)
+        mf_partial_close(p, 0);
+    else
+        *out = p;
+    return status;
+}
+
+mfrgn_status mf_partial_hold(mfrgn_context *context, const char *path, mf_partial **hold) {
+    return make(context, path, NULL, hold);
+}
+
+void mf_partial_release(mf_partial *hold) {
+    struct stat info;
+    if (hold)
+        mf_partial_close(hold, fstat(hold->fd, &info) == 0 && info.st_size == 0);
 }
 
 void mf_partial_close(mf_partial *p, int done) {

@@ -36,4 +36,9 @@ const float *mf_partial_values(const mf_partial *p, size_t record);
 /* done: the file is removed.  NULL is fine. */
 void mf_partial_close(mf_partial *p, int done);
 
+/* Keeps the other writers of the gallery at `path` away, as a build does, until it is released.  An unfinished build's
+ * records stay. */
+mfrgn_status mf_partial_hold(mfrgn_context *context, const char *path, mf_partial **hold);
+void mf_partial_release(mf_partial *hold); /* NULL is fine */
+
 #endif

@@ -369,9 +369,20 @@ static void start(tape *t, const mf_wanted *w) {
         t->gradient[w->variable] = mf_graph_variable(t->g, NULL, w->slot, x.dtype, x.ndim, x.dim);
 }
 
+/* Whether nothing but one node reads v and, where v is a reshape, what it reshapes: its memory may then be that of the
+ * node's result. */
+static int has_one_reader(const tape *t, mf_value v) {
+    for (int readers;; v = t->g->node[t->g->tensor[v].node].input[0]) {
+        mf_graph_reader(t->g, v, &readers);
+        if (readers != 1)
+            return 0;
+        if (t->g->tensor[v].node < 0 || t->g->node[t->g->tensor[v].node].kind != MF_OP_RESHAPE)
+            return 1;
+    }
+}
+
 /* Binds a gradient to its slot, and the sums under it: each is computed over the one before. */
 static void finish(tape *t, const mf_wanted *w) {
-    int readers;
     for (mf_value v = t->gradient[w->variable]; v >= 0 && t->g->status == MFRGN_OK;) {
         const mf_tensor *x = &t->g->tensor[v];
         if (x->role != MF_ROLE_RESULT)
@@ -380,8 +391,7 @@ static void finish(tape *t, const mf_wanted *w) {
         mf_graph_bind(t->g, v, w->slot);
         if (n.kind != MF_OP_ADD || n.attrs.act || (size_t)n.input[0] < t->forward)
             return;
-        mf_graph_reader(t->g, n.input[0], &readers);
-        v = readers == 1 ? n.input[0] : -1;
+        v = has_one_reader(t, n.input[0]) ? n.input[0] : -1;
     }
 }
 

@@ -506,6 +506,8 @@ static int needed_inputs(const mf_op *op) {
         return 4;
     case MF_OP_BATCHNORM:
         return 5;
+    case MF_OP_BATCHNORM_GRAD:
+        return op->attrs.own ? 6 : 5;
     case MF_OP_CONCAT:
         return op->input_count;
     default:

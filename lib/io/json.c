@@ -218,3 +218,70 @@ int mf_json_end(mf_json *j) {
     peek(j);
     return j->at == j->size ? 1 : fail(j, "expected nothing more");
 }
+
+/* ---- any value ---- */
+
+static int word(mf_json *j, const char *text) {
+    size_t n = strlen(text);
+    if (j->size - j->at < n || memcmp(j->text + j->at, text, n) != 0)
+        return 0;
+    j->at += n;
+    return 1;
+}
+
+int mf_json_flag(mf_json *j, int *flag) {
+    if (j->error)
+        return 0;
+    peek(j);
+    if (word(j, "true"))
+        *flag = 1;
+    else if (word(j, "false"))
+        *flag = 0;
+    else
+        return fail(j, "expected true or false");
+    return 1;
+}
+
+char mf_json_next_kind(mf_json *j) {
+    char c = j->error ? 0 : peek(j);
+    if (c == '{' || c == '[' || c == '"' || c == 'n')
+        return c;
+    if (c == '-' || (c >= '0' && c <= '9'))
+        return '0';
+    return c == 't' || c == 'f' ? 't' : '?';
+}
+
+enum { DEEPEST = 32 };
+
+static int skip(mf_json *j, int depth) {
+    mf_json_string string;
+    const char *number;
+    size_t size;
+    int flag;
+    char kind = mf_json_next_kind(j), closing = kind == '{' ? '}' : ']';
+    switch (kind) {
+    case '"':
+        return mf_json_text(j, &string);
+    case '0':
+        return mf_json_number(j, &number, &size);
+    case 't':
+        return mf_json_flag(j, &flag);
+    case 'n':
+        return word(j, "null") ? 1 : fail(j, "expected null");
+    case '{':
+    case '[':
+        if (depth == DEEPEST)
+            return fail(j, "nested too deeply");
+        mf_json_open(j, kind);
+        for (size_t i = 0; mf_json_more(j, closing, i); i++)
+            if ((kind == '{' && !mf_json_key(j, &string)) || !skip(j, depth + 1))
+                return 0;
+        return !j->error;
+    default:
+        return fail(j, "expected a value");
+    }
+}
+
+int mf_json_skip(mf_json *j) {
+    return skip(j, 0);
+}

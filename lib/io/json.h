@@ -36,6 +36,9 @@ int mf_json_key(mf_json *j, mf_json_string *key);     /* a string and its colon 
 int mf_json_text(mf_json *j, mf_json_string *string); /* valid UTF-8, without NUL */
 int mf_json_u64(mf_json *j, uint64_t *value);         /* an integer, neither negative nor with a fraction */
 int mf_json_number(mf_json *j, const char **text, size_t *size); /* any number, as it stands */
+int mf_json_flag(mf_json *j, int *flag);                         /* true or false */
+char mf_json_next_kind(mf_json *j); /* of the next value: { [ " 0 (a number) t (true, false) n (null); else '?' */
+int mf_json_skip(mf_json *j);       /* a whole value, whatever it is */
 int mf_json_end(mf_json *j);                                     /* only white space is left */
 
 void mf_json_decode(const mf_json_string *string, char *text); /* size + 1 bytes */

@@ -35,6 +35,22 @@ void mf_bytes_free(mf_bytes *b) {
     b->size = b->room = 0;
 }
 
+mfrgn_status mf_bytes_save(mf_bytes *b, const char *path) {
+    mf_out *out;
+    mfrgn_status status = b->status;
+    if (status == MFRGN_OK)
+        status = mf_out_open(b->context, path, &out);
+    if (status == MFRGN_OK) {
+        status = mf_out_write(out, b->data, b->size);
+        if (status == MFRGN_OK)
+            status = mf_out_commit(out);
+        else
+            mf_out_discard(out);
+    }
+    mf_bytes_free(b);
+    return status;
+}
+
 static int by_pointed(const void *a, const void *b) {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }

@@ -17,6 +17,8 @@ void mf_bytes_text(mf_bytes *b, const char *text);
 void mf_bytes_le(mf_bytes *b, uint64_t value, int bytes);
 void mf_bytes_fill(mf_bytes *b, char value, size_t count);
 void mf_bytes_free(mf_bytes *b);
+/* Writes them to a file, whole or not at all, and frees them in any case. */
+mfrgn_status mf_bytes_save(mf_bytes *b, const char *path);
 
 /* Refuses what the formats cannot hold: bad names, shapes that do not make `bytes`, a name twice. */
 mfrgn_status mf_writer_check(mfrgn_context *context, const char *path, const mf_weights_out *what);

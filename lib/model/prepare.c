@@ -225,8 +225,8 @@ void mf_session_unplan(mfrgn_session *s, mf_view_plan *plan) {
 
 mfrgn_status mf_session_plan(mfrgn_session *s, mfrgn_view view) {
     mf_view_plan *plan = &s->view[view];
-    if (plan->program.graph)
-        return MFRGN_OK;
+    if (plan->program.graph) /* the arena is gone where it could not grow for the other view */
+        return grow_arena(s, plan->program.memory->arena_bytes);
     s->backend->table->stream_begin(s->stream);
     mfrgn_status status = plan_graph(s, view, plan);
     s->backend->table->stream_end(s->stream);

@@ -6,6 +6,7 @@
 /* What is built for one program. */
 typedef struct builder {
     mfrgn_trainer *trainer;
+    mf_train_plan *plan;
     mf_graph *g;
     mf_training training;
     mf_value *variable; /* a parameter's value before the running statistics move on */
@@ -16,8 +17,9 @@ static int extra(const builder *b, int slot) {
     return (int)(2 * b->parameters) + slot;
 }
 
-static mfrgn_status start(builder *b, mfrgn_trainer *t, int update) {
+static mfrgn_status start(builder *b, mfrgn_trainer *t, mf_train_plan *plan, int update) {
     b->trainer = t;
+    b->plan = plan;
     b->parameters = t->model->parameters.count;
     b->g = mf_graph_create(t->context);
     b->variable = mf_alloc(t->context, b->parameters * sizeof(*b->variable));
@@ -126,8 +128,8 @@ static mfrgn_status find_constants(void *user, const mf_node *n, mf_step *step, 
         mf_train_constant *c = mf_calloc(t->context, 1, sizeof(*c));
         if (!c)
             return mf_fail_memory(t->context, sizeof(*c), "a constant");
-        c->link = t->constants;
-        t->constants = c;
+        c->link = b->plan->constants;
+        b->plan->constants = c;
         c->data = mf_alloc(t->context, bytes);
         if (!c->data)
             return mf_fail_memory(t->context, bytes, "a constant");
@@ -159,14 +161,8 @@ static mfrgn_status make_program(builder *b, double *flops, mf_program *program)
     t->backend->table->stream_end(t->stream);
     b->g = NULL;
     MF_TRY(status);
-    if (program->memory->arena_bytes > t->arena_bytes) {
-        mf_free(t->context, t->arena);
-        t->arena_bytes = 0;
-        t->arena = mf_alloc_huge(t->context, program->memory->arena_bytes);
-        if (!t->arena)
-            return mf_fail_memory(t->context, program->memory->arena_bytes, "activations of a training step");
-        t->arena_bytes = program->memory->arena_bytes;
-    }
+    if (program->memory->arena_bytes > b->plan->arena_bytes)
+        b->plan->arena_bytes = program->memory->arena_bytes;
     return MFRGN_OK;
 }
 
@@ -220,7 +216,7 @@ typedef enum part { WHOLE, EMBED, BACKWARD, LOSS } part;
 
 static mfrgn_status build(mfrgn_trainer *t, mf_train_plan *plan, part what, mfrgn_view view, int rest) {
     builder b = {0};
-    mfrgn_status status = start(&b, t, what == WHOLE || what == EMBED);
+    mfrgn_status status = start(&b, t, plan, what == WHOLE || what == EMBED);
     size_t n = rest ? plan->n % plan->chunk : plan->chunk;
     double once = 0;
     if (status != MFRGN_OK)
@@ -257,6 +253,11 @@ void mf_train_plan_free(mfrgn_trainer *t, mf_train_plan *plan) {
             mf_program_free(&plan->embed[view][rest]);
             mf_program_free(&plan->backward[view][rest]);
         }
+    for (mf_train_constant *c = plan->constants, *next; c; c = next) {
+        next = c->link;
+        mf_free(t->context, c->data);
+        mf_free(t->context, c);
+    }
     mf_free(t->context, plan);
 }
 

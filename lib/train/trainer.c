@@ -19,6 +19,14 @@ static mfrgn_status allocate(mfrgn_trainer *t, void **array) {
     return MFRGN_OK;
 }
 
+static size_t statistics_bytes(const mfrgn_trainer *t) {
+    const mf_parameters *table = &t->model->parameters;
+    size_t values = 0;
+    for (size_t i = 0; i < table->count; i++)
+        values += table->item[i].learnt ? 0 : mf_parameter_elements(&table->item[i]);
+    return values * mf_train_value_size(t);
+}
+
 static mfrgn_status create_state(mfrgn_trainer *t) {
     const mf_parameters *table = &t->model->parameters;
     size_t count = table->count;
@@ -26,7 +34,8 @@ static mfrgn_status create_state(mfrgn_trainer *t) {
     t->learnt = mf_calloc(t->context, count + 1, 1);
     t->item = mf_calloc(t->context, count + 1, sizeof(*t->item));
     t->slot = mf_calloc(t->context, 2 * count + MF_SLOT_EXTRA, sizeof(*t->slot));
-    if (!t->start || !t->learnt || !t->item || !t->slot)
+    t->statistics = mf_alloc(t->context, statistics_bytes(t));
+    if (!t->start || !t->learnt || !t->item || !t->slot || !t->statistics)
         return mf_fail_memory(t->context, count * sizeof(*t->item), "a trainer");
     for (size_t i = 0; i < count; i++)
         t->start[i + 1] = t->start[i] + round_up(mf_parameter_elements(&table->item[i]));
@@ -98,6 +107,7 @@ mfrgn_status mfrgn_trainer_create(mfrgn_model *model, const mfrgn_train_options 
         t->context = mf_context_ref(model->context);
         t->model = mf_model_ref(model);
         t->options = *options;
+        t->options.settings.context = t->context; /* the options' own may go before the trainer */
         status = set_up(t);
     } else {
         mf_fail_memory(model->context, sizeof(*t), "a trainer");
@@ -128,17 +138,13 @@ void mfrgn_trainer_free(mfrgn_trainer *t) {
         next = p->link;
         mf_train_plan_free(t, p);
     }
-    for (mf_train_constant *c = t->constants, *next; c; c = next) {
-        next = c->link;
-        mf_free(context, c->data);
-        mf_free(context, c);
-    }
     if (t->stream)
         t->backend->table->stream_close(t->stream);
     free_batch(t);
     for (int s = 0; s < MF_STATE_COUNT; s++)
         mf_free(context, t->state[s]);
     mf_free(context, t->gradient);
+    mf_free(context, t->statistics);
     mf_free(context, t->start);
     mf_free(context, t->learnt);
     mf_free(context, t->item);
@@ -172,6 +178,19 @@ static mfrgn_status reserve_batch(mfrgn_trainer *t, size_t n) {
             return mf_fail_memory(t->context, image_bytes + 2 * bytes, "a batch of images");
     }
     t->batch_room = n;
+    return MFRGN_OK;
+}
+
+/* Kept from plan to plan: they run one after the other. */
+static mfrgn_status reserve_arena(mfrgn_trainer *t, size_t bytes) {
+    if (bytes <= t->arena_bytes)
+        return MFRGN_OK;
+    mf_free(t->context, t->arena);
+    t->arena_bytes = 0;
+    t->arena = mf_alloc_huge(t->context, bytes);
+    if (!t->arena)
+        return mf_fail_memory(t->context, bytes, "activations of a training step");
+    t->arena_bytes = bytes;
     return MFRGN_OK;
 }
 
@@ -293,6 +312,28 @@ static mfrgn_status update(mfrgn_trainer *t, mf_train_plan *plan) {
     return MFRGN_OK;
 }
 
+/* The graphs move the running statistics before it is known whether the step can be taken: where it cannot, they are
+ * put back. */
+static void keep_statistics(mfrgn_trainer *t, int back) {
+    const mf_parameters *table = &t->model->parameters;
+    char *kept = t->statistics;
+    for (size_t i = 0; i < table->count; i++) {
+        size_t bytes = mf_parameter_elements(&table->item[i]) * mf_train_value_size(t);
+        if (table->item[i].learnt)
+            continue;
+        memcpy(back ? t->slot[i] : kept, back ? kept : t->slot[i], bytes);
+        kept += bytes;
+    }
+}
+
+static mfrgn_status run_step(mfrgn_trainer *t, mf_train_plan *plan) {
+    MF_TRY(run_plan(t, plan));
+    t->backend->table->stream_begin(t->stream);
+    mfrgn_status status = update(t, plan);
+    t->backend->table->stream_end(t->stream);
+    return status;
+}
+
 mfrgn_status mfrgn_train_step(mfrgn_trainer *t, const mfrgn_image *ground, const mfrgn_image *aerial, size_t n,
                               float *loss) {
     mf_train_plan *plan;
@@ -304,14 +345,15 @@ mfrgn_status mfrgn_train_step(mfrgn_trainer *t, const mfrgn_image *ground, const
     MF_TRY(mf_input_check(t->context, ground, n));
     MF_TRY(mf_input_check(t->context, aerial, n));
     MF_TRY(mf_train_plan_get(t, n, &plan));
+    MF_TRY(reserve_arena(t, plan->arena_bytes));
     MF_TRY(reserve_batch(t, n));
     MF_TRY(fill_images(t, MFRGN_VIEW_GROUND, ground, n));
     MF_TRY(fill_images(t, MFRGN_VIEW_AERIAL, aerial, n));
-    MF_TRY(run_plan(t, plan));
-    t->backend->table->stream_begin(t->stream);
-    mfrgn_status status = update(t, plan);
-    t->backend->table->stream_end(t->stream);
-    if (status == MFRGN_OK && loss)
+    keep_statistics(t, 0);
+    mfrgn_status status = run_step(t, plan);
+    if (status != MFRGN_OK)
+        keep_statistics(t, 1);
+    else if (loss)
         *loss = (float)t->last_loss;
     return status;
 }

@@ -23,6 +23,12 @@ enum {
 /* The arrays that a parameter has, in the order in which they lie in memory and in files. */
 typedef enum mf_state { MF_STATE_VALUE, MF_STATE_M, MF_STATE_V, MF_STATE_AVERAGE, MF_STATE_COUNT } mf_state;
 
+/* A literal in the backend's form. */
+typedef struct mf_train_constant {
+    struct mf_train_constant *link;
+    void *data;
+} mf_train_constant;
+
 /* A batch of n pairs, planned.  Where a chunk is smaller than the batch, [0] is for whole chunks, [1] for what is left:
  * all chunks are embedded, the loss of the whole batch gives the descriptors' gradients, and each chunk is embedded
  * once more with its backward pass (GradCache, Gao et al., RepL4NLP 2021). */
@@ -30,17 +36,13 @@ typedef struct mf_train_plan {
     size_t n, chunk;
     mf_program whole; /* both views, loss, backward pass: where the chunk is the batch; else: */
     mf_program embed[2][2], backward[2][2], loss;
+    mf_train_constant *constants;
+    size_t arena_bytes; /* that the largest of the programs needs */
     double flops;
     struct mf_train_plan *link;
 } mf_train_plan;
 
 enum { MF_TRAIN_PLANS = 4 };
-
-/* A literal in the backend's form. */
-typedef struct mf_train_constant {
-    struct mf_train_constant *link;
-    void *data;
-} mf_train_constant;
 
 struct mfrgn_trainer {
     mfrgn_context *context;
@@ -54,12 +56,12 @@ struct mfrgn_trainer {
 
     size_t *start; /* of a parameter in each array, in values; [count]: all */
     void *state[MF_STATE_COUNT], *gradient;
-    char *learnt; /* a parameter: 1: it has a gradient */
+    char *learnt;     /* a parameter: 1: it has a gradient */
+    void *statistics; /* running ones, as they were before the step */
     mf_update_item *item;
     void **slot;
 
     mf_train_plan *plans;
-    mf_train_constant *constants;
     void *arena, *image[2], *descriptor[2], *descriptor_gradient[2];
     size_t arena_bytes, batch_room; /* pairs that the buffers of images and descriptors hold */
     mf_input_scratch scratch;

@@ -116,7 +116,9 @@ if [ -d "$real" ]; then
     done
     json pairs.json 'd["ground->aerial"]["queries"] == 10 and d["ground->aerial"]["metres"]["located"] == 10'
     json u1652.json 'd["drone->satellite"]["queries"] == 70'
-    json cvact.json 'd["missing"] == 2 and d["ground->aerial"]["paper"][0]["recall@1"] == 88.78'
+    # the paper's figures are those of the other split
+    json cvact.json 'd["missing"] == 2 and d["ground->aerial"]["paper"] == []'
+    json cvusa.json 'd["ground->aerial"]["paper"][0]["recall@1"] == 98.24'
 else
     echo "skipped: no real photographs at '$real'"
 fi

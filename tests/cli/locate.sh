@@ -58,6 +58,24 @@ run="--model model.safetensors --backend $backend --index town.mfg"
     says 'no tile is there'
     expect 0 locate $run --fov 70 --pitch 5 --yaw 4 photos/ground-1.ppm
     complains 'outside what the paper trained'
+    # the same camera by its focal lengths: 90 degrees are half the width
+    expect 0 locate $run --fov 90 --pitch 5 --roll -3 --json photos/ground-1.ppm
+    cp out by-angle
+    width=$(sed -n 2p photos/ground-1.ppm | cut -d' ' -f1)
+    height=$(sed -n 2p photos/ground-1.ppm | cut -d' ' -f2)
+    half="$(python3 -c "print($width / 2)" 2>/dev/null || echo $((width / 2)))"
+    middle="$(python3 -c "print($height / 2)" 2>/dev/null || echo $((height / 2)))"
+    expect 0 locate $run --intrinsics "$half,$half,$half,$middle" --pitch 5 --roll -3 --json photos/ground-1.ppm
+    complains 'outside what the paper trained'
+    cmp -s out by-angle || check_failed "a camera by its focal lengths is another"
+
+    # the truth of pictures of one name, by the folder
+    mkdir -p a b
+    cp photos/ground-1.ppm a/x.ppm
+    cp photos/ground-2.ppm b/x.ppm
+    printf 'path,latitude,longitude\na/x.ppm,51.501,-0.1\nb/x.ppm,51.502,-0.1\n' >twins.csv
+    expect 0 locate $run --json -k 6 --truth twins.csv a b
+    json out '[[c["latitude"] for c in e["candidates"] if c["true"]][0] for e in d] == [51.501, 51.502]'
 
     # pictures
     expect 0 locate $run --truth pairs.csv --mosaic all.png --report all.html photos/ground-0.ppm photos/ground-1.ppm
@@ -69,6 +87,17 @@ run="--model model.safetensors --backend $backend --index town.mfg"
     is "$(grep -c '<svg viewBox' all.html)" 4 "plots of the report"
     expect 1 locate $run --mosaic no/such.png photos/ground-0.ppm
     complains 'no/such.png: cannot be written'
+
+    # cut tiles: shown where it is told how they were cut, and not the whole picture in their place
+    expect 0 index build --model model.safetensors --backend "$backend" --tiles tiles/tiles.csv --tile-size 60 -o cut.mfg
+    cut="--model model.safetensors --backend $backend --index cut.mfg photos/ground-0.ppm -k 2"
+    expect 0 locate $cut --mosaic without.png
+    expect 0 locate $cut --mosaic with.png --tiles tiles/tiles.csv --tile-size 60
+    says 'aerial-[0-5].ppm#[01]_[01]$'
+    checks=$((checks + 1))
+    [ "$(wc -c <with.png)" -gt "$(($(wc -c <without.png) + 10000))" ] || check_failed "no pictures of cut tiles"
+    expect 2 locate $cut --tiles tiles/tiles.csv --tile-size 0
+    complains '--tile-size takes'
 
     # calibration
     expect 2 index calibrate --model model.safetensors town.mfg
@@ -112,12 +141,28 @@ run="--model model.safetensors --backend $backend --index town.mfg"
     expect 2 locate $run --yaw 361 photos
     expect 2 locate $run --fov 180 photos
     expect 2 locate $run --pitch 5 photos
+    for bad in 500 500,500,320 500,500,320,x 0,500,320,240 500,-1,320,240 nan,1,1,1 1,1,1,1,1; do
+        expect 2 locate $run --intrinsics "$bad" photos/ground-0.ppm
+        complains '--intrinsics'
+    done
+    expect 2 locate $run --fov 60 --intrinsics 500,500,320,240 photos
     expect 2 locate $run --kml --csv photos
     expect 1 locate --model model.safetensors --index none.mfg photos/ground-0.ppm
     complains 'none.mfg'
     head -c 3000 town.mfg >cut.mfg
     expect 1 locate --model model.safetensors --index cut.mfg photos/ground-0.ppm
     complains 'cut short'
+    # a flipped bit of a descriptor, which opening does not see
+    size=$(wc -c <town.mfg)
+    { head -c $((size - 2000)) town.mfg; printf '\377\377\377\377'; tail -c 1996 town.mfg; } >flipped.mfg
+    is "$(wc -c <flipped.mfg)" "$size" "size of the damaged gallery"
+    expect 1 locate --model model.safetensors --backend "$backend" --index flipped.mfg photos/ground-0.ppm
+    complains 'flipped.mfg: damaged: the checksum of its descriptors'
+    expect 1 track --model model.safetensors --backend "$backend" --index flipped.mfg drive.csv
+    complains 'flipped.mfg: damaged'
+    expect 1 index calibrate --model model.safetensors --backend "$backend" --pairs pairs.csv flipped.mfg
+    complains 'flipped.mfg: damaged'
+    expect 0 locate --model model.safetensors --backend "$backend" --index flipped.mfg --no-verify photos/ground-0.ppm
     "$MAKE_MODEL" other.safetensors $tiny_keys a=0 || exit 1
     expect 1 locate --model other.safetensors --backend "$backend" --index town.mfg photos/ground-0.ppm
     complains 'was built with the model convnext_atto.*this one is convnext_atto'

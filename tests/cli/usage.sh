@@ -14,7 +14,7 @@ for word in --help -h help; do
 done
 expect 0 --version
 says '^mfrgn [0-9]+\.[0-9]+\.[0-9]+'
-for command in info convert embed compare eval bench selftest; do
+for command in info convert embed compare eval train ablate synth bench selftest; do
     for word in --help -h; do
         expect 0 $command $word
         says "^Usage: mfrgn $command "

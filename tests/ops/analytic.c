@@ -5,23 +5,10 @@
 #include <stdio.h>
 #include <string.h>
 
-typedef struct example {
-    const char *name;
-    int input_count;
-    int ref_only; /* asks more than the contract of the operation */
-    mf_op_kind kind;
-    mf_attrs attrs;
-    struct {
-        int ndim; /* 0: absent */
-        int64_t dim[MF_MAX_DIMS];
-        double value[36];
-    } input[5], output;
-} example;
-
 #define E 2.71828182845904523536
 #define LN2 0.69314718055994530942
 
-static const example examples[] = {
+static const ops_example examples[] = {
     {"matmul, every option",
      5,
      0,
@@ -225,20 +212,21 @@ static const example examples[] = {
 };
 
 /* The operation; the weights (what follows the first input of a product or norm) constant or not. */
-static mf_op make(const example *e, int constant) {
+static mf_op make(const ops_example *e, int constant) {
     mf_op op = {.kind = e->kind, .attrs = e->attrs, .input_count = e->input_count};
     op.output.ndim = e->output.ndim;
     memcpy(op.output.dim, e->output.dim, sizeof(op.output.dim));
-    for (int i = 0; i < MF_MAX_INPUTS; i++) {
-        op.input[i].ndim = i < e->input_count && e->input[i].ndim ? e->input[i].ndim : -1;
-        if (i < e->input_count)
-            memcpy(op.input[i].dim, e->input[i].dim, sizeof(op.input[i].dim));
+    for (int i = 0; i < MF_MAX_INPUTS; i++)
+        op.input[i].ndim = -1;
+    for (int i = 0; i < (int)MF_COUNT(e->input) && i < e->input_count; i++) {
+        op.input[i].ndim = e->input[i].ndim ? e->input[i].ndim : -1;
+        memcpy(op.input[i].dim, e->input[i].dim, sizeof(op.input[i].dim));
         op.input[i].constant = constant && i > 0 && i != MF_IN_RESIDUAL && e->kind <= MF_OP_BATCHNORM;
     }
     return op;
 }
 
-static int check(const ops_backend *b, const example *e, mf_dtype type, int constant) {
+static int check(const ops_backend *b, const ops_example *e, mf_dtype type, int constant) {
     double got[36];
     const double *inputs[MF_MAX_INPUTS] = {NULL};
     ops_job job = {.op = make(e, constant), .compute = type, .threads = 1, .inputs = inputs, .output = got};
@@ -263,40 +251,92 @@ static int check(const ops_backend *b, const example *e, mf_dtype type, int cons
     return 0;
 }
 
+/* What is not refused though `op` cannot be. */
+static int accepted(const ops_backend *b, mf_stream *stream, const char *name, const mf_op *op, const char *what) {
+    if (!b->loaded->table->supports(stream, op))
+        return 0;
+    printf("FAIL %s: %s: %s is not refused\n", b->loaded->name, name, what);
+    return 1;
+}
+
+static void set_type(mf_op *op) {
+    for (int i = 0; i < MF_MAX_INPUTS; i++)
+        op->input[i].dtype = ops_is_key(op, i) ? MF_I64 : MF_F32;
+    op->output.dtype = MF_F32;
+}
+
+static int is_optional(const mf_op *op, int input) {
+    return (op->kind == MF_OP_COLUMN_SUM && input == 1) || (op->kind == MF_OP_LAYERNORM_GRAD && input == 1) ||
+           (op->kind == MF_OP_BATCHNORM_GRAD && input == 5 && !op->attrs.own);
+}
+
+/* Inputs that do not fit; of the operations of training, where none repeats or may have another shape. */
+static int check_input_refusals(const ops_backend *b, mf_stream *stream, const ops_example *e) {
+    int failures = 0;
+    for (int i = 1; i < e->input_count; i++) {
+        mf_op op = make(e, 0);
+        set_type(&op);
+        if (!b->loaded->table->supports(stream, &op)) {
+            printf("FAIL %s: %s is refused\n", b->loaded->name, e->name);
+            failures++;
+        }
+        for (int d = 0; d < op.input[i].ndim; d++) {
+            op.input[i].dim[d]++;
+            failures += accepted(b, stream, e->name, &op, "an input of the wrong shape");
+            op.input[i].dim[d]--;
+        }
+        op.input[i].dtype = MF_F64;
+        failures += accepted(b, stream, e->name, &op, "an input of another type");
+        op.input[i].dtype = MF_F32;
+        op.input[i].ndim = -1;
+        if (!is_optional(&op, i))
+            failures += accepted(b, stream, e->name, &op, "a missing input");
+    }
+    return failures;
+}
+
 /* An operation whose shapes do not fit is refused. */
-static int check_refusals(const ops_backend *b) {
+static int check_refusals(const ops_backend *b, const ops_example *list, size_t count) {
     mf_stream_params params = {sizeof(params), 1, MF_F32};
     mf_stream *stream;
     int failures = 0;
     if (b->loaded->table->stream_open(b->loaded->device, &params, &stream))
         return 1;
-    for (size_t i = 0; i < MF_COUNT(examples); i++)
-        for (int d = 0; d < examples[i].output.ndim; d++) {
-            mf_op op = make(&examples[i], 1);
+    for (size_t i = 0; i < count; i++) {
+        for (int d = 0; d < list[i].output.ndim; d++) {
+            mf_op op = make(&list[i], 1);
+            set_type(&op);
             op.output.dim[d]++;
-            if (!b->loaded->table->supports(stream, &op))
-                continue;
-            printf("FAIL %s: %s: an output of the wrong shape is not refused\n", b->loaded->name, examples[i].name);
-            failures++;
+            failures += accepted(b, stream, list[i].name, &op, "an output of the wrong shape");
         }
+        if (list[i].kind > MF_OP_RESHAPE)
+            failures += check_input_refusals(b, stream, &list[i]);
+    }
     mf_op op = make(&examples[0], 1);
     op.input[MF_IN_W].dim[1]++;
-    failures += b->loaded->table->supports(stream, &op) != 0;
+    failures += accepted(b, stream, examples[0].name, &op, "a weight of the wrong shape");
     op = make(&examples[0], 1);
     op.input[MF_IN_W].dtype = MF_F64;
-    failures += b->loaded->table->supports(stream, &op) != 0;
+    failures += accepted(b, stream, examples[0].name, &op, "a weight of another type");
     b->loaded->table->stream_close(stream);
+    return failures;
+}
+
+static int check_list(const ops_backend *b, const ops_example *list, size_t count, int is_ref) {
+    int failures = is_ref ? check_refusals(b, list, count) : 0;
+    for (size_t i = 0; i < count; i++)
+        for (int type = MF_F32; type <= MF_F64; type++)
+            for (int constant = 0; constant < 2; constant++)
+                if (is_ref || !list[i].ref_only)
+                    failures += check(b, &list[i], (mf_dtype)type, constant);
     return failures;
 }
 
 int ops_analytic(const ops_backend *b) {
     const int is_ref = !strcmp(b->loaded->name, "ref");
-    int failures = is_ref ? check_refusals(b) : 0;
-    for (size_t i = 0; i < MF_COUNT(examples); i++)
-        for (int type = MF_F32; type <= MF_F64; type++)
-            for (int constant = 0; constant < 2; constant++)
-                if (is_ref || !examples[i].ref_only)
-                    failures += check(b, &examples[i], (mf_dtype)type, constant);
-    printf("%s: %d examples by hand, %d failures\n", b->loaded->name, (int)MF_COUNT(examples), failures);
+    int failures = check_list(b, examples, MF_COUNT(examples), is_ref) +
+                   check_list(b, ops_training_examples, ops_training_example_count, is_ref);
+    printf("%s: %d examples by hand, %d failures\n", b->loaded->name,
+           (int)(MF_COUNT(examples) + ops_training_example_count), failures);
     return failures;
 }

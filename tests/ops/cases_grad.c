@@ -31,7 +31,7 @@ static void all_rows(const maker *m) {
         const int rows = (int)form[f][0], columns = (int)form[f][1];
         for (int kind = MF_OP_TRANSPOSE; kind <= MF_OP_ROW_SCALE; kind++)
             for (int second = 0; second < (kind == MF_OP_COLUMN_SUM ? 2 : 1); second++) {
-                ops_case c = start((mf_op_kind)kind, 2);
+                ops_case c = start((mf_op_kind)kind, kind == MF_OP_TRANSPOSE ? 1 : 2);
                 c.op.input[0] = matrix(rows, columns);
                 if (kind == MF_OP_ROW_DOT || second)
                     c.op.input[1] = c.op.input[0];

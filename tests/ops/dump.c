@@ -48,6 +48,8 @@ static void write_line(dump *d, const ops_case *c) {
             (int)a->act, a->ta, a->tb, a->norm, a->eps, a->groups, a->heads);
     fprintf(f, ", \"attention\": %d, \"axis\": %d, \"begin\": %d, \"end\": %d", (int)a->attention, a->axis,
             (int)a->begin, (int)a->end);
+    fprintf(f, ", \"own\": %d, \"rate\": %.17g, \"drop_id\": %d, \"size\": [%d, %d]", a->own, a->rate, a->id,
+            (int)a->size[0], (int)a->size[1]);
     write_pair(f, "kernel", a->kernel);
     write_pair(f, "stride", a->stride);
     write_pair(f, "pad", a->pad);

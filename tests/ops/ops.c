@@ -1,6 +1,7 @@
 /* ops [--verbose|--short] [backend ..]      compares backends (default: all that load) with `ref` in f64; cpu:avx2,
  *                                   cpu:portable .. are the common kernels of one instruction set
  * ops --dump FOLDER                 writes the cases, and what `ref` makes of them, for torch_check.py
+ * ops --finite                      the gradients of `ref` against finite differences
  * ops --bench [threads] [backend]   measures
  *
  * Of each case: the error against `ref` in f64; two runs give the same bits (with other rubbish in the scratch); one
@@ -267,7 +268,7 @@ static int has_type(const ops_backend *b, mf_dtype type) {
 }
 
 static int check_backend(const ops_backend *ref, const ops_backend *backend, int verbose, int stride) {
-    int failures = ops_analytic(backend);
+    int failures = ops_analytic(backend) + ops_training(backend);
     suite s = {.ref = *ref, .backend = *backend, .verbose = verbose, .stride = stride};
     s.last = has_type(backend, MF_F64) ? MF_F64 : MF_F32;
     ops_each_case(check_case, &s);
@@ -312,6 +313,8 @@ int main(int argc, char **argv) {
     argv++;
     if (*argv && !strcmp(*argv, "--dump") && argv[1]) {
         failures = ops_dump(&ref, argv[1]);
+    } else if (*argv && !strcmp(*argv, "--finite")) {
+        failures = ops_finite(&ref);
     } else if (*argv && !strcmp(*argv, "--bench")) {
         long threads = 1;
         argv += 1 + (argv[1] && mf_read_int(argv[1], &threads));

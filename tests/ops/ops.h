@@ -59,8 +59,27 @@ int ops_is_key(const mf_op *op, int input);    /* of MF_I64, whatever the comput
 void ops_make_inputs(const ops_case *c, double *inputs[MF_MAX_INPUTS]);
 void ops_free_inputs(double *inputs[MF_MAX_INPUTS]);
 
+/* An example that was done by hand. */
+typedef struct ops_example {
+    const char *name;
+    int input_count;
+    int ref_only; /* asks more than the contract of the operation */
+    mf_op_kind kind;
+    mf_attrs attrs;
+    struct {
+        int ndim; /* 0: absent */
+        int64_t dim[MF_MAX_DIMS];
+        double value[36];
+    } input[6], output;
+} ops_example;
+
+extern const ops_example ops_training_examples[]; /* analytic_grad.c */
+extern const size_t ops_training_example_count;
+
 int ops_analytic(const ops_backend *backend);             /* analytic.c: how many failed */
 int ops_dump(const ops_backend *ref, const char *folder); /* dump.c: 0, or 1 if it cannot be written */
+int ops_training(const ops_backend *backend);             /* training.c: the same */
+int ops_finite(const ops_backend *ref);                   /* finite.c: how many failed */
 int ops_bench(const ops_backend *backend, int threads);   /* bench.c */
 
 #endif

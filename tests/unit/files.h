@@ -2,7 +2,6 @@
 #ifndef MFRGN_TESTS_FILES_H
 #define MFRGN_TESTS_FILES_H
 
-#include <check.h>
 #include <ftw.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -11,10 +10,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "unit.h"
+
 static char test_folder[64];
 
 static inline void folder_make(void) {
-    strcpy(test_folder, "/tmp/mfrgn-test-XXXXXX");
+    snprintf(test_folder, sizeof(test_folder), "%s/mfrgn-test-XXXXXX", mf_scratch());
     ck_assert_ptr_nonnull(mkdtemp(test_folder));
 }
 

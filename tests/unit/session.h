@@ -43,15 +43,22 @@ static inline mfrgn_model *filled_model(const mfrgn_config *config) {
     return model;
 }
 
-static inline mfrgn_session *session_of(mfrgn_model *model, const char *precision, int batch) {
+/* NULL: the backend cannot be used here. */
+static inline mfrgn_session *session_on(const char *backend, mfrgn_model *model, const char *precision, int batch) {
     mfrgn_options *options;
-    mfrgn_session *session;
+    mfrgn_session *session = NULL;
     OK(mfrgn_options_create(context, &options));
-    OK(mfrgn_options_set(options, MFRGN_OPTION_BACKEND, "ref"));
+    OK(mfrgn_options_set(options, MFRGN_OPTION_BACKEND, backend));
     OK(mfrgn_options_set(options, MFRGN_OPTION_PRECISION, precision));
     OK(mfrgn_options_set_int(options, MFRGN_OPTION_BATCH, batch));
-    OK(mfrgn_session_create(model, options, &session));
+    (void)mfrgn_session_create(model, options, &session);
     mfrgn_options_free(options);
+    return session;
+}
+
+static inline mfrgn_session *session_of(mfrgn_model *model, const char *precision, int batch) {
+    mfrgn_session *session = session_on("ref", model, precision, batch);
+    ck_assert_msg(session != NULL, "%s", mfrgn_context_last_error(context));
     return session;
 }
 

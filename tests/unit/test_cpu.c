@@ -1,5 +1,4 @@
 /* The common CPU kernels against plain loops in double, with every instruction set that the machine has. */
-#include <check.h>
 #include <math.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -8,6 +7,7 @@
 #include <string.h>
 
 #include "backends/cpu/kernel.h"
+#include "unit.h"
 
 /* ---- a host ---- */
 static void *host_alloc(void *context, size_t bytes) {

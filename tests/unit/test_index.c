@@ -25,29 +25,32 @@ START_TEST(built_and_read) {
     ck_assert_uint_eq(info.size, mfrgn_model_descriptor_size(model));
     ck_assert_int_eq(info.storage, storage);
     ck_assert_int_eq(info.exact, storage <= MFRGN_INDEX_F32_I8);
-    ck_assert(strstr(info.model, "convnext_atto") && strstr(info.preparation, "64x64") && !info.calibrated);
-    float *expected = malloc(info.size * sizeof(float)), *got = malloc(info.size * sizeof(float));
+    ck_assert(strstr(info.model, "convnext_atto") && strstr(info.preparation, "32x32") && !info.calibrated);
+    float *expected = malloc(TILES * info.size * sizeof(float)), *got = malloc(info.size * sizeof(float));
+    mfrgn_bitmap *bitmap[TILES];
+    mfrgn_image image[TILES];
+    for (size_t i = 0; i < TILES; i++) {
+        image[i].struct_size = sizeof(image[i]);
+        OK(fake_load(&plain, i, &bitmap[i]));
+        OK(mfrgn_bitmap_image(bitmap[i], &image[i]));
+    }
+    OK(mfrgn_embed(session, MFRGN_VIEW_AERIAL, image, TILES, expected));
     for (size_t i = 0; i < TILES; i++) {
         mfrgn_tile t = {.struct_size = sizeof(t)}, f = {.struct_size = sizeof(f)};
-        mfrgn_bitmap *bitmap;
-        mfrgn_image image = {.struct_size = sizeof(image)};
         OK(mfrgn_index_tile(index, i, &t));
         fake_get(&plain, i, &f);
         ck_assert_str_eq(t.id, f.id);
         ck_assert_str_eq(t.path, f.path);
         ck_assert(t.located == f.located && t.latitude == f.latitude && t.longitude == f.longitude);
         ck_assert(!t.located || (t.width_m == f.width_m && t.metres_per_pixel == f.metres_per_pixel));
-        OK(fake_load(&plain, i, &bitmap));
-        OK(mfrgn_bitmap_image(bitmap, &image));
-        OK(mfrgn_embed(session, MFRGN_VIEW_AERIAL, &image, 1, expected));
         OK(mfrgn_index_descriptor(index, i, got));
         double off = 0;
         for (size_t k = 0; k < info.size; k++)
-            off += pow((double)expected[k] - got[k], 2);
+            off += pow((double)expected[i * info.size + k] - got[k], 2);
         ck_assert(info.exact ? off == 0 : sqrt(off) < (storage == MFRGN_INDEX_F16 ? 3e-4 : 0.03));
         if (storage == MFRGN_INDEX_F32_I8) /* the residual is no less than what the codes are off */
             ck_assert(index->residual[i] > 0 && index->residual[i] < 0.03);
-        mfrgn_bitmap_free(bitmap);
+        mfrgn_bitmap_free(bitmap[i]);
     }
     ck_assert_int_eq(mfrgn_index_tile(index, TILES, &(mfrgn_tile){.struct_size = sizeof(mfrgn_tile)}),
                      MFRGN_ERROR_ARGUMENT);
@@ -79,8 +82,8 @@ START_TEST(another_model_is_refused) {
     const char *const names[] = {"m.safetensors", "m.pth"};
     for (int i = 0; i < 2; i++) {
         OK(mfrgn_model_save(model, at(names[i]), MFRGN_DTYPE_F32, NULL));
-        mfrgn_load_options sizes = {.struct_size = sizeof(sizes), .preset = "cvusa", .aerial_size = "64x64",
-                                    .ground_size = "49x131"};
+        mfrgn_load_options sizes = {.struct_size = sizeof(sizes), .preset = "cvusa", .aerial_size = "32x32",
+                                    .ground_size = "32x64"};
         OK(mfrgn_model_load(context, at(names[i]), &sizes, &loaded));
         OK(mf_model_digest(loaded, 1, &again));
         ck_assert_uint_eq(first, again);
@@ -223,6 +226,28 @@ START_TEST(two_writers) {
     FAILS(build(&plain, TILES, at("a.mfi"), (mfrgn_index_build){0}, 0), MFRGN_ERROR_IO, "another process");
     mf_partial_close(held, 0);
     OK(build(&plain, TILES, at("a.mfi"), (mfrgn_index_build){0}, 0));
+    /* those that need no session are writers as well */
+    mfrgn_index *index;
+    const char *one = at("a.mfi");
+    OK(build(&plain, 3, at("b.mfi"), (mfrgn_index_build){0}, 0));
+    OK(mfrgn_index_open(context, at("b.mfi"), &index));
+    OK(mf_partial_open(context, at("b.mfi"), &what, 0, &held));
+    FAILS(mfrgn_index_merge(context, &one, 1, at("b.mfi")), MFRGN_ERROR_IO, "another process");
+    FAILS(mf_index_set_calibration(index, "sigmoid", 7), MFRGN_ERROR_IO, "another process");
+    mf_partial_close(held, 0);
+    OK(mf_index_set_calibration(index, "sigmoid", 7));
+    OK(mf_index_set_calibration(index, "sigmoid", 7));
+    ck_assert(exists(at("b.mfi.partial"))); /* an unfinished build's: not theirs to remove */
+    unlink(at("b.mfi.partial"));
+    /* nothing that was added meanwhile is lost */
+    fake more = {3, SIZE_MAX, SIZE_MAX};
+    OK(build(&more, 2, at("b.mfi"), (mfrgn_index_build){0}, 1));
+    FAILS(mf_index_set_calibration(index, "sigmoid", 7), MFRGN_ERROR_MISMATCH, "has been changed");
+    mfrgn_index_free(index);
+    OK(mfrgn_index_open(context, at("b.mfi"), &index));
+    ck_assert_uint_eq(index->header.count, 5);
+    ck_assert(!exists(at("b.mfi.partial")));
+    mfrgn_index_free(index);
 }
 END_TEST
 

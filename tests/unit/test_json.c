@@ -104,6 +104,32 @@ START_TEST(structure) {
 }
 END_TEST
 
+START_TEST(any_value) {
+    static const char *const good[] = {
+        "{\"a\": [1, -2.5e3, \"x\", {}], \"b\": null}", "[]", "true", "false", "null", "3"};
+    static const char *const bad[] = {"", "tru", "nul", "[1,]", "{\"a\" 1}", "}", "[[1]", "\"a", "{\"a\": nothing}"};
+    for (size_t i = 0; i < sizeof(good) / sizeof(*good); i++) {
+        mf_json j = json(good[i]);
+        ck_assert_msg(mf_json_skip(&j) && mf_json_end(&j), "%s", good[i]);
+    }
+    for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+        mf_json j = json(bad[i]);
+        ck_assert_msg(!mf_json_skip(&j) && j.error, "%s", bad[i]);
+    }
+    char deep[201];
+    memset(deep, '[', 100);
+    memset(deep + 100, ']', 100);
+    deep[200] = 0;
+    mf_json j = json(deep);
+    ck_assert(!mf_json_skip(&j) && j.error);
+    int flag = -1;
+    j = json(" true");
+    ck_assert(mf_json_next_kind(&j) == 't' && mf_json_flag(&j, &flag) && flag == 1);
+    j = json("1");
+    ck_assert(mf_json_next_kind(&j) == '0' && !mf_json_flag(&j, &flag));
+}
+END_TEST
+
 int main(void) {
     Suite *s = suite_create("json");
     TCase *t = tcase_create("json");
@@ -113,5 +139,6 @@ int main(void) {
     tcase_add_test(t, integers);
     tcase_add_test(t, numbers);
     tcase_add_test(t, structure);
+    tcase_add_test(t, any_value);
     return mf_run_suite(s);
 }

@@ -1,6 +1,5 @@
 /* The oneDNN kernels by themselves: the rule hands small shapes to the common kernels, so tests/ops alone would see
  * little of them.  Held to plain loops in f64. */
-#include <check.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -8,6 +7,7 @@
 #include <string.h>
 
 #include "backends/onednn/onednn.h"
+#include "unit.h"
 
 enum { THREADS = 2 };
 

@@ -1,11 +1,11 @@
 /* The OpenBLAS products by themselves, which the rule leaves unused on a machine with AVX-512; the caller's thread
  * count is put back. */
 #include <cblas.h>
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 
 #include "backends/openblas/openblas.h"
+#include "unit.h"
 
 static void *host_alloc(void *context, size_t bytes) {
     (void)context;

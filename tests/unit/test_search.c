@@ -13,7 +13,7 @@ static char path[64];
 
 static void open_context(void) {
     ck_assert_int_eq(mfrgn_context_create(NULL, &context), MFRGN_OK);
-    snprintf(path, sizeof(path), "/tmp/mfrgn-test-search-%d.mfi", (int)getpid());
+    snprintf(path, sizeof(path), "%s/mfrgn-test-search-%d.mfi", mf_scratch(), (int)getpid());
 }
 
 static void close_context(void) {

@@ -147,6 +147,9 @@ START_TEST(test_names) {
     remove(in_folder("other_20_30.ppm"));
     file_picture("satellite_91.5_3.5.ppm", 4, 4, 0);
     refused(test_folder, &o, "satellite_91.5_3.5.ppm: latitude 91.5");
+    o.kind = MFRGN_TILES_AUTO; /* not taken for a folder whose names say nothing */
+    refused(test_folder, &o, "satellite_91.5_3.5.ppm: latitude 91.5");
+    o.kind = MFRGN_TILES_NAMES;
     file_text("empty/notes.txt", "x");
     refused(in_folder("empty"), NULL, "there is no tile");
 }
