@@ -107,7 +107,8 @@ static mf_status prepare_input(mf_cpu_kernel *k) {
     if (k->direct == VIA_ROWS) {
         k->shared_bytes += (size_t)(g->n * g->k) * sizeof(float);
         k->slot_bytes = mf_cpu_align(k->slot_bytes) + (size_t)(ROWS * g->n) * sizeof(float);
-        k->chunk[0] = is_patches(a) ? ROWS : op->input[0].dim[1] * op->input[0].dim[2];
+        int64_t chunks = mf_round_up(mf_max64(mf_div_up(g->m, ROWS), 1), k->slots);
+        k->chunk[0] = is_patches(a) ? mf_max64(mf_div_up(g->m, chunks), 1) : op->input[0].dim[1] * op->input[0].dim[2];
     }
     return 0;
 }

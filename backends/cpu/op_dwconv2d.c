@@ -34,13 +34,19 @@ static mf_status prepare(mf_cpu_kernel *k) {
 static mf_status pack(const mf_cpu_kernel *k, int input, const void *plain, void *packed) {
     const mf_operand *w = &k->op.input[MF_IN_W];
     int64_t vl = k->cpu->isa->vl, c = w->dim[0], taps = w->dim[2] * w->dim[3];
-    float *to = packed;
     int grad = is_grad(&k->op);
+    float *to = packed;
     (void)input;
-    for (int64_t b = 0; b < c; b += vl)
+    for (int64_t b = 0; b < c; b += vl, to += taps * vl) {
+        if (w->dtype == MF_F32 && b + vl <= c) {
+            k->cpu->isa->transpose((const float *)plain + b * taps, taps, grad ? to + (taps - 1) * vl : to,
+                                   grad ? -vl : vl, vl, taps);
+            continue;
+        }
         for (int64_t t = 0; t < taps; t++)
-            for (int64_t j = b; j < b + vl; j++)
-                *to++ = j < c ? mf_to_f32(plain, j * taps + (grad ? taps - 1 - t : t), w->dtype) : 0;
+            for (int64_t j = 0; j < vl; j++)
+                to[t * vl + j] = b + j < c ? mf_to_f32(plain, (b + j) * taps + (grad ? taps - 1 - t : t), w->dtype) : 0;
+    }
     return 0;
 }
 
