@@ -512,7 +512,7 @@ void MF_FN(gemm_ta)(const mf_gemm_ta *g, int64_t m0, int64_t m1, int64_t n0, int
         const float *b = g->b + k0 * g->ldb + n0;
         int64_t ldb = g->ldb;
         if (g->gather) {
-            g->gather(g, k0, k, n0, n1, rows);
+            g->gather(g, g->row0 + k0, k, n0, n1, rows);
             b = rows;
             ldb = n1 - n0;
         }

@@ -51,6 +51,7 @@ typedef struct mf_gemm_ta {
     int64_t m, n, k;
     const float *a, *b;
     int64_t lda, ldb;
+    int64_t row0; /* what `gather` counts from */
     /* NULL, or makes columns n0 .. n1 - 1 of rows row0 .. row0 + rows - 1 of B, dense (im2col) */
     void (*gather)(const struct mf_gemm_ta *g, int64_t row0, int64_t rows, int64_t n0, int64_t n1, float *to);
     const void *gather_arg;
@@ -58,6 +59,7 @@ typedef struct mf_gemm_ta {
     const float *from; /* NULL, or what is added; may be c */
     int64_t ldc;       /* of both */
     int64_t kc, mc;    /* blocks */
+    int64_t parts;     /* that k is cut into, by the shape alone */
 } mf_gemm_ta;
 
 typedef struct mf_attention_head {
@@ -290,9 +292,11 @@ void mf_gemm_run(const mf_cpu_kernel *k, const mf_gemm *g, int64_t batch, int64_
                  void *slots_scratch);
 /* The bytes that gemm_ta needs. */
 size_t mf_gemm_ta_scratch(const struct mf_cpu_isa *isa, const mf_gemm_ta *g);
-/* Chooses blocks, chunks (chunk[0] rows, chunk[1] columns of C), slots and their scratch. */
-void mf_gemm_ta_plan(mf_cpu_kernel *k, mf_gemm_ta *g);
-void mf_gemm_ta_run(const mf_cpu_kernel *k, const mf_gemm_ta *g, void *slots_scratch);
+/* Chooses blocks, parts (where they may be), chunks (chunk[0] rows, chunk[1] columns of C), slots and their scratch. */
+void mf_gemm_ta_plan(mf_cpu_kernel *k, mf_gemm_ta *g, int may_part);
+/* bytes common to all slots, for the parts */
+size_t mf_gemm_ta_shared(const mf_gemm_ta *g);
+void mf_gemm_ta_run(const mf_cpu_kernel *k, const mf_gemm_ta *g, void *shared, void *slots_scratch);
 /* Weight operands that the products take. */
 int mf_gemm_takes(const mf_operand *w);
 

@@ -268,9 +268,10 @@ static mf_status prepare_weight(mf_cpu_kernel *k) {
     g->n = g->ldb = g->ldc = taps_of(&op->attrs) * mf_operand_last(&op->input[0]);
     g->k = mf_operand_rows(&op->input[1]);
     g->gather = k->direct == VIA_PRODUCT ? NULL : gather;
-    mf_gemm_ta_plan(k, g);
+    mf_gemm_ta_plan(k, g, 1);
+    k->shared_bytes = mf_gemm_ta_shared(g);
     if (taps_of(&op->attrs) > 1)
-        k->shared_bytes = (size_t)(g->m * g->n) * sizeof(float);
+        k->shared_bytes += (size_t)(g->m * g->n) * sizeof(float);
     return 0;
 }
 
@@ -298,10 +299,11 @@ static mf_status run_weight(const mf_cpu_kernel *k, const void *const *in, void 
     g.a = in[1];
     g.b = in[0];
     g.gather_arg = &k->op;
-    g.c = turned ? scratch : out;
-    mf_gemm_ta_run(k, &g, mf_cpu_slot_scratch(k, scratch, 0));
+    float *plain = (float *)(void *)((char *)scratch + mf_gemm_ta_shared(&g));
+    g.c = turned ? plain : out;
+    mf_gemm_ta_run(k, &g, scratch, mf_cpu_slot_scratch(k, scratch, 0));
     if (turned) {
-        turn_job j = {k, scratch, out};
+        turn_job j = {k, plain, out};
         mf_cpu_for(k->cpu, k->slots, g.m, turn_gradient, &j);
     }
     return 0;

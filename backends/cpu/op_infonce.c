@@ -40,7 +40,7 @@ static parts parts_of(const mf_cpu_kernel *k) {
     const struct mf_cpu_isa *isa = k->cpu->isa;
     parts p = {.logits = product(k, n, n, d), .dq = product(k, n, d, n), .dr = {.cpu = k->cpu, .slots = 1}};
     p.dr.ta = (mf_gemm_ta){.m = n, .n = d, .k = n, .lda = n, .ldb = d, .ldc = d};
-    mf_gemm_ta_plan(&p.dr, &p.dr.ta);
+    mf_gemm_ta_plan(&p.dr, &p.dr.ta, 0);
     p.dr.slot_bytes = mf_cpu_align(p.dr.slot_bytes);
     size_t a = mf_panel_bytes(isa, n, d, MF_F32), b = mf_panel_bytes(isa, d, n, MF_F32);
     p.panels = mf_cpu_align(a > b ? a : b);
@@ -151,7 +151,7 @@ static void gradient(job *j, const parts *p, const float *q, const float *r, flo
     g.a = j->other;
     g.b = q;
     g.c = out + n * d;
-    mf_gemm_ta_run(&p->dr, &g, j->slots);
+    mf_gemm_ta_run(&p->dr, &g, NULL, j->slots);
     out[2 * n * d] = (float)sum_of(j->sum, n);
 }
 

@@ -36,7 +36,8 @@ static void prepare_gradient(mf_cpu_kernel *k) {
     g->n = g->ldb = g->ldc = k->op.input[MF_IN_W].dim[1];
     k->direct = VIA_GRADIENT;
     k->info.residual_in_place = 1;
-    mf_gemm_ta_plan(k, g);
+    mf_gemm_ta_plan(k, g, 1);
+    k->shared_bytes = mf_gemm_ta_shared(g);
 }
 
 static mf_status prepare(mf_cpu_kernel *k) {
@@ -105,7 +106,7 @@ static mf_status run(const mf_cpu_kernel *k, const void *const *in, void *out, v
         ta.b = in[MF_IN_W];
         ta.from = in[MF_IN_RESIDUAL];
         ta.c = out;
-        mf_gemm_ta_run(k, &ta, mf_cpu_slot_scratch(k, scratch, 0));
+        mf_gemm_ta_run(k, &ta, scratch, mf_cpu_slot_scratch(k, scratch, 0));
         return 0;
     }
     mf_gemm g = k->gemm;
