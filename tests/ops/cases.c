@@ -74,6 +74,17 @@ static void all_matmul(const maker *m) {
                 matmul(m, 3, small, t & 1, t >> 1, options, (mf_act)act);
                 matmul(m, 1, single, t & 1, t >> 1, options, (mf_act)act);
             }
+    /* as in training: several blocks of k, many rows, sums in place */
+    static const int64_t gradients[][3] = {{70, 50, 4101}, {400, 200, 300}, {7, 130, 9000}};
+    static const int64_t blocks[][3] = {{200, 500, 1100}, {645, 130, 520}};
+    for (size_t i = 0; i < MF_COUNT(gradients); i++)
+        for (int options = 0; options <= RESIDUAL; options += RESIDUAL)
+            matmul(m, 0, gradients[i], 1, 0, options, MF_ACT_NONE);
+    for (size_t i = 0; i < MF_COUNT(blocks); i++)
+        for (int tb = 0; tb < 2; tb++) {
+            matmul(m, 0, blocks[i], 0, tb, BIAS | RESIDUAL, MF_ACT_NONE);
+            matmul(m, 0, blocks[i], 0, tb, BIAS | SCALE | RESIDUAL, MF_ACT_GELU);
+        }
     matmul_of_map(m, 1, 1, 1, 96, 96);
     matmul_of_map(m, 3, 7, 63, 40, 160);
     matmul_of_map(m, 3, 15, 15, 128, 3);

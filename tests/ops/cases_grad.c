@@ -263,6 +263,7 @@ static void all_convolutions(const maker *m) {
     conv2d_grad(m, map(2, 32, 32, 3), 96, &w[4]);  /* stem */
     conv2d_grad(m, map(2, 8, 8, 96), 192, &w[1]);  /* downsampling */
     conv2d_grad(m, map(1, 14, 14, 64), 64, &w[2]); /* ResNet */
+    conv2d_grad(m, map(2, 48, 48, 8), 24, &w[2]);  /* many rows */
     for (size_t s = 0; s < MF_COUNT(map_sizes); s++) {
         const int64_t *size = map_sizes[s];
         dwconv2d_grad(m, map(size[0], size[1], size[2], 3), 3, 3);
