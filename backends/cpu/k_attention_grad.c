@@ -12,13 +12,6 @@
 
 enum { R = MF_ATTENTION_ROWS };
 
-MF_INLINE void put_row(float *to, int64_t j, int64_t d, vf v) {
-    if (j + VL <= d)
-        v_store(to + j, v);
-    else
-        v_store_n(to + j, v, (int)(d - j));
-}
-
 MF_INLINE float row_dot(const float *a, const float *b, int64_t dp) {
     vf s = {0};
     for (int64_t j = 0; j < dp; j += VL)
@@ -83,9 +76,9 @@ static void linear_queries(const mf_attention_head *p, const linear *l, const fl
     product(l->vb, dp, 0, rows, d, l->kvt, dp, l->ob);
     for (int64_t i = 0; i < rows; i++)
         for (int64_t j = 0; j < dp; j += VL)
-            put_row(dq + i * c, j, d,
-                    (v_load(l->ob + i * dp + j) + e[i] * v_load(l->ksum + j)) *
-                        v_min(v_load(l->kb + i * dp + j), v_set(1)));
+            v_put(dq + i * c, j, d,
+                  (v_load(l->ob + i * dp + j) + e[i] * v_load(l->ksum + j)) *
+                      v_min(v_load(l->kb + i * dp + j), v_set(1)));
 }
 
 void MF_FN(linear_grad)(const mf_attention_head *p, const float *q, const float *k, const float *v, const float *dout,
@@ -108,12 +101,12 @@ void MF_FN(linear_grad)(const mf_attention_head *p, const float *q, const float 
         product(l.kb, dp, 0, rows, d, l.dkv, dp, l.ob);
         for (int64_t i = 0; i < rows; i++)
             for (int64_t j = 0; j < dp; j += VL)
-                put_row(dv + (s + i) * c, j, d, v_load(l.ob + i * dp + j));
+                v_put(dv + (s + i) * c, j, d, v_load(l.ob + i * dp + j));
         product(l.vb, dp, 0, rows, d, l.dkvt, dp, l.ob);
         for (int64_t i = 0; i < rows; i++)
             for (int64_t j = 0; j < dp; j += VL)
-                put_row(dk + (s + i) * c, j, d,
-                        (v_load(l.ob + i * dp + j) + v_load(l.dz + j)) * v_min(v_load(l.kb + i * dp + j), v_set(1)));
+                v_put(dk + (s + i) * c, j, d,
+                      (v_load(l.ob + i * dp + j) + v_load(l.dz + j)) * v_min(v_load(l.kb + i * dp + j), v_set(1)));
     }
 }
 
@@ -144,10 +137,8 @@ static softmax softmax_of(const mf_attention_head *p, float *scratch) {
 /* score -> P, ds -> dS; zeros behind the last key */
 static void softmax_row(const mf_attention_head *p, float *score, float *ds, int64_t sp) {
     const float scale = 1 / sqrtf((float)p->d);
-    float top = score[0];
+    float top = v_largest(score, p->s);
     vf total = {0}, dot = {0};
-    for (int64_t j = 1; j < p->s; j++)
-        top = top > score[j] ? top : score[j];
     for (int64_t j = 0; j < sp; j += VL) {
         vf e = v_exp((v_load(score + j) - top) * scale);
         if (j + VL > p->s) {
@@ -184,7 +175,7 @@ void MF_FN(softmax_grad)(const mf_attention_head *p, const float *q, const float
         product(x.ds, sp, 0, rows, p->s, x.kp, dp, x.ob);
         for (int64_t i = 0; i < rows; i++)
             for (int64_t j = 0; j < dp; j += VL)
-                put_row(dq + (t + i) * c, j, d, v_load(x.ob + i * dp + j));
+                v_put(dq + (t + i) * c, j, d, v_load(x.ob + i * dp + j));
         product(x.ds, sp, 1, p->s, rows, x.qb, dp, x.part);
         add_to(x.dk, x.part, p->s * dp);
         product(x.score, sp, 1, p->s, rows, x.gb, dp, x.part);
@@ -192,7 +183,7 @@ void MF_FN(softmax_grad)(const mf_attention_head *p, const float *q, const float
     }
     for (int64_t i = 0; i < p->s; i++)
         for (int64_t j = 0; j < dp; j += VL) {
-            put_row(dk + i * c, j, d, v_load(x.dk + i * dp + j));
-            put_row(dv + i * c, j, d, v_load(x.dv + i * dp + j));
+            v_put(dk + i * c, j, d, v_load(x.dk + i * dp + j));
+            v_put(dv + i * c, j, d, v_load(x.dv + i * dp + j));
         }
 }

@@ -1,9 +1,9 @@
 /* DWCONV2D_GRAD_WEIGHT: dw[ky, kx, c] = sum over the pixels i, j of dy[i, j, c] x[i + ky - ph, j + kx - pw, c].
  *
  * For one vector of channels, and COLS columns of a row of dy that stay in registers: for each ky the kw sums are taken
- * from memory (L1), a row of x goes by, each of its vectors taking part in up to kw sums, and the sums go back.  That is
- * COLS kw multiply-adds for COLS + 3 kw loads and stores, so the multiply-adds are the bound.  Columns that touch the
- * border skip the inputs outside; the others have no test in them. */
+ * from memory (L1), a row of x goes by, each of its vectors taking part in up to kw sums, and the sums go back.  That
+ * is COLS kw multiply-adds for COLS + 3 kw loads and stores, so the multiply-adds are the bound.  Columns that touch
+ * the border skip the inputs outside; the others have no test in them. */
 #include "backends/cpu/vec.h"
 
 #if VL == 16 || defined(__aarch64__)
@@ -96,7 +96,8 @@ typedef void (*strip_fn)(const dw_strip *t);
 
 void MF_FN(dwconv_weight)(const mf_dwconv *p, const float *x, const float *dy, float *dw, int64_t c0, int64_t y0,
                           int64_t y1) {
-    static const strip_fn fns[3][3] = {{edge_3, inner_3, short_3}, {edge_5, inner_5, short_5}, {edge_7, inner_7, short_7}};
+    static const strip_fn fns[3][3] = {
+        {edge_3, inner_3, short_3}, {edge_5, inner_5, short_5}, {edge_7, inner_7, short_7}};
     const int n = (int)mf_min64(VL, p->c - c0);
     dw_strip t = {p, x + c0, dy + c0, dw, 0, 0, n};
     for (t.i = y0; t.i < y1; t.i++) {

@@ -333,25 +333,13 @@ void MF_FN(gemm)(const mf_gemm *whole, int64_t m0, int64_t m1, int64_t p0, int64
 }
 
 /* ---- B as it lies ---- */
-typedef float v4 __attribute__((vector_size(16), aligned(4), may_alias));
-
-MF_INLINE void transpose4(const float *x, int64_t ldx, float *y, int64_t ldy) {
-    v4 a = *(const v4 *)x, b = *(const v4 *)(x + ldx), c = *(const v4 *)(x + 2 * ldx), d = *(const v4 *)(x + 3 * ldx);
-    v4 ab0 = __builtin_shufflevector(a, b, 0, 4, 1, 5), ab1 = __builtin_shufflevector(a, b, 2, 6, 3, 7);
-    v4 cd0 = __builtin_shufflevector(c, d, 0, 4, 1, 5), cd1 = __builtin_shufflevector(c, d, 2, 6, 3, 7);
-    *(v4 *)y = __builtin_shufflevector(ab0, cd0, 0, 1, 4, 5);
-    *(v4 *)(y + ldy) = __builtin_shufflevector(ab0, cd0, 2, 3, 6, 7);
-    *(v4 *)(y + 2 * ldy) = __builtin_shufflevector(ab1, cd1, 0, 1, 4, 5);
-    *(v4 *)(y + 3 * ldy) = __builtin_shufflevector(ab1, cd1, 2, 3, 6, 7);
-}
-
 /* to[p][width] = b[p + j ldb], 64 steps of k at a time, so that what is written stays in L1 */
 static void pack_turned(const float *b, int64_t ldb, int64_t k, int64_t cols, int64_t width, float *to) {
     int64_t j4 = cols / 4 * 4, k4 = k / 4 * 4;
     for (int64_t p0 = 0; p0 < k4; p0 += 64)
         for (int64_t j = 0; j < j4; j += 4)
             for (int64_t p = p0; p < mf_min64(p0 + 64, k4); p += 4)
-                transpose4(b + j * ldb + p, ldb, to + p * width + j, width);
+                mf_transpose4(b + j * ldb + p, ldb, to + p * width + j, width);
     for (int64_t p = 0; p < k; p++)
         for (int64_t j = p < k4 ? j4 : 0; j < width; j++)
             to[p * width + j] = j < cols ? b[p + j * ldb] : 0;

@@ -2,18 +2,6 @@
  * BATCHNORM): sums over rows, and an affine map of x and dy. */
 #include "backends/cpu/vec.h"
 
-/* x of a row of c values at j, zero behind its end */
-MF_INLINE vf at(const float *x, int64_t j, int64_t c) {
-    return j + VL <= c ? v_load(x + j) : v_load_n(x + j, (int)(c - j));
-}
-
-MF_INLINE void put(float *y, int64_t j, int64_t c, vf v) {
-    if (j + VL <= c)
-        v_store(y + j, v);
-    else
-        v_store_n(y + j, v, (int)(c - j));
-}
-
 /* lanes beyond the row must not count where a mean has been taken off */
 MF_INLINE vf inside(vf v, int64_t j, int64_t c) {
     if (j + VL <= c)
@@ -37,7 +25,7 @@ MF_INLINE moments moments_in(const float *x, int64_t c, float eps, const int who
             s[q] += v_load(x + j + q * VL);
     }
     for (; j < c; j += VL)
-        s[0] += whole ? v_load(x + j) : at(x, j, c);
+        s[0] += whole ? v_load(x + j) : v_at(x, j, c);
     float mean = v_sum((s[0] + s[1]) + (s[2] + s[3])) / (float)c;
     s[0] = s[1] = s[2] = s[3] = (vf){0};
     for (j = 0; j + 4 * VL <= c; j += 4 * VL) {
@@ -48,7 +36,7 @@ MF_INLINE moments moments_in(const float *x, int64_t c, float eps, const int who
         }
     }
     for (; j < c; j += VL) {
-        vf d = whole ? v_load(x + j) - mean : inside(at(x, j, c) - mean, j, c);
+        vf d = whole ? v_load(x + j) - mean : inside(v_at(x, j, c) - mean, j, c);
         s[0] += d * d;
     }
     return (moments){mean, 1 / sqrtf(v_sum((s[0] + s[1]) + (s[2] + s[3])) / (float)c + eps)};
@@ -146,18 +134,18 @@ void MF_FN(layernorm_grad)(const float *x, const float *dy, float *dx, int64_t r
         moments m = moments_of(x, c, eps);
         vf sum = {0}, dot = {0};
         for (int64_t j = 0; j < c; j += VL) {
-            vf g = at(dy, j, c);
+            vf g = v_at(dy, j, c);
             if (gamma)
-                g *= at(gamma, j, c);
+                g *= v_at(gamma, j, c);
             sum += g;
-            dot += g * (at(x, j, c) - m.mean);
+            dot += g * (v_at(x, j, c) - m.mean);
         }
         float a = v_sum(sum) / (float)c, b = v_sum(dot) / (float)c * m.r * m.r;
         for (int64_t j = 0; j < c; j += VL) {
-            vf g = at(dy, j, c);
+            vf g = v_at(dy, j, c);
             if (gamma)
-                g *= at(gamma, j, c);
-            put(dx, j, c, (g - a - (at(x, j, c) - m.mean) * b) * m.r);
+                g *= v_at(gamma, j, c);
+            v_put(dx, j, c, (g - a - (v_at(x, j, c) - m.mean) * b) * m.r);
         }
     }
 }
@@ -191,19 +179,19 @@ void MF_FN(layernorm_columns)(const float *x, const float *dy, int64_t rows, int
             if (n == 8) {
                 MF_UNROLL
                 for (int i = 0; i < 8; i++) {
-                    vf g = at(dy + i * c, j, c);
-                    d[i % 2] += g * ((at(x + i * c, j, c) - m[i].mean) * m[i].r);
+                    vf g = v_at(dy + i * c, j, c);
+                    d[i % 2] += g * ((v_at(x + i * c, j, c) - m[i].mean) * m[i].r);
                     s[i % 2] += g;
                 }
             } else {
                 for (int i = 0; i < n; i++) {
-                    vf g = at(dy + i * c, j, c);
-                    d[0] += g * ((at(x + i * c, j, c) - m[i].mean) * m[i].r);
+                    vf g = v_at(dy + i * c, j, c);
+                    d[0] += g * ((v_at(x + i * c, j, c) - m[i].mean) * m[i].r);
                     s[0] += g;
                 }
             }
-            put(out, j, c, at(out, j, c) + (d[0] + d[1]));
-            put(out + c, j, c, at(out + c, j, c) + (s[0] + s[1]));
+            v_put(out, j, c, v_at(out, j, c) + (d[0] + d[1]));
+            v_put(out + c, j, c, v_at(out + c, j, c) + (s[0] + s[1]));
         }
     }
 }
@@ -213,21 +201,21 @@ void MF_FN(l2norm_grad)(const float *x, const float *dy, float *dx, int64_t rows
     for (int64_t i = 0; i < rows; i++, x += c, dy += c, dx += c) {
         vf square = {0}, dot = {0};
         for (int64_t j = 0; j < c; j += VL) {
-            vf v = at(x, j, c);
+            vf v = v_at(x, j, c);
             square += v * v;
-            dot += v * at(dy, j, c);
+            dot += v * v_at(dy, j, c);
         }
         float norm = sqrtf(v_sum(square)), r = 1 / (norm > eps ? norm : eps);
         float b = norm > eps ? v_sum(dot) * r * r : 0;
         for (int64_t j = 0; j < c; j += VL)
-            put(dx, j, c, (at(dy, j, c) - at(x, j, c) * b) * r);
+            v_put(dx, j, c, (v_at(dy, j, c) - v_at(x, j, c) * b) * r);
     }
 }
 
 /* ---- by column ---- */
 MF_INLINE vf column_term(const float *x, const float *y, vf m, int64_t j, int64_t n) {
-    vf d = at(x, j, n) - m;
-    return y ? d * at(y, j, n) : d;
+    vf d = v_at(x, j, n) - m;
+    return y ? d * v_at(y, j, n) : d;
 }
 
 /* Eight rows at a time, added up in pairs, onto sums that stay in L1: rows come in as streams. */
@@ -236,17 +224,17 @@ MF_INLINE void column_sums_of(const float *x, const float *y, const float *mean,
     int64_t i = 0;
     for (; i + 8 <= rows; i += 8, x += 8 * ld, y = y ? y + 8 * ld : NULL)
         for (int64_t j = 0; j < n; j += VL) {
-            vf m = mean ? at(mean, j, n) : (vf){0}, s[8];
+            vf m = mean ? v_at(mean, j, n) : (vf){0}, s[8];
             MF_UNROLL
             for (int r = 0; r < 8; r++)
                 s[r] = column_term(x + r * ld, y ? y + r * ld : NULL, m, j, n);
             vf sum = ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]));
-            put(out, j, n, i ? at(out, j, n) + sum : sum);
+            v_put(out, j, n, i ? v_at(out, j, n) + sum : sum);
         }
     for (; i < rows; i++, x += ld, y = y ? y + ld : NULL)
         for (int64_t j = 0; j < n; j += VL) {
-            vf v = column_term(x, y, mean ? at(mean, j, n) : (vf){0}, j, n);
-            put(out, j, n, i ? at(out, j, n) + v : v);
+            vf v = column_term(x, y, mean ? v_at(mean, j, n) : (vf){0}, j, n);
+            v_put(out, j, n, i ? v_at(out, j, n) + v : v);
         }
 }
 
@@ -264,5 +252,6 @@ void MF_FN(affine_grad)(const float *x, const float *dy, float *y, int64_t rows,
                         const float *a, const float *b, const float *s) {
     for (int64_t i = 0; i < rows; i++, x += c, dy += c, y += c)
         for (int64_t j = 0; j < c; j += VL)
-            put(y, j, c, at(a, j, c) * at(dy, j, c) + at(b, j, c) * (at(x, j, c) - at(mean, j, c)) + at(s, j, c));
+            v_put(y, j, c,
+                  v_at(a, j, c) * v_at(dy, j, c) + v_at(b, j, c) * (v_at(x, j, c) - v_at(mean, j, c)) + v_at(s, j, c));
 }

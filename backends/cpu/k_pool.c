@@ -32,19 +32,8 @@ void MF_FN(max_into)(float *y, const float *x, int64_t count) {
 }
 
 void MF_FN(channel_max)(const float *x, float *y, int64_t rows, int64_t c) {
-    for (int64_t i = 0; i < rows; i++, x += c) {
-        float m = x[0];
-        int64_t j = 0;
-        if (c >= VL) {
-            vf v = v_load(x);
-            for (j = VL; j + VL <= c; j += VL)
-                v = v_max(v, v_load(x + j));
-            m = v_reduce_max(v);
-        }
-        for (; j < c; j++)
-            m = m > x[j] ? m : x[j];
-        y[i] = m;
-    }
+    for (int64_t i = 0; i < rows; i++, x += c)
+        y[i] = v_largest(x, c);
 }
 
 void MF_FN(gated_mean)(const float *s, const float *ch, const float *sp, float *out, int64_t t, int64_t c, int64_t n) {

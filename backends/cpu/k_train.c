@@ -2,26 +2,14 @@
 #include "backends/cpu/vec.h"
 
 /* ---- transposition, in squares of 4 ---- */
-typedef float v4 __attribute__((vector_size(16), aligned(4), may_alias));
-
-MF_INLINE void transpose4(const float *x, int64_t ldx, float *y, int64_t ldy) {
-    v4 a = *(const v4 *)x, b = *(const v4 *)(x + ldx), c = *(const v4 *)(x + 2 * ldx), d = *(const v4 *)(x + 3 * ldx);
-    v4 ab0 = __builtin_shufflevector(a, b, 0, 4, 1, 5), ab1 = __builtin_shufflevector(a, b, 2, 6, 3, 7);
-    v4 cd0 = __builtin_shufflevector(c, d, 0, 4, 1, 5), cd1 = __builtin_shufflevector(c, d, 2, 6, 3, 7);
-    *(v4 *)y = __builtin_shufflevector(ab0, cd0, 0, 1, 4, 5);
-    *(v4 *)(y + ldy) = __builtin_shufflevector(ab0, cd0, 2, 3, 6, 7);
-    *(v4 *)(y + 2 * ldy) = __builtin_shufflevector(ab1, cd1, 0, 1, 4, 5);
-    *(v4 *)(y + 3 * ldy) = __builtin_shufflevector(ab1, cd1, 2, 3, 6, 7);
-}
-
-/* In blocks of 64 x 16, so that what is written meanwhile stays in L1. */
+/* In blocks of 64 x 8, so that what is written meanwhile stays in L1: 8 rows of y, that may all be of one set. */
 void MF_FN(transpose)(const float *x, int64_t ldx, float *y, int64_t ldy, int64_t rows, int64_t cols) {
     int64_t r4 = rows / 4 * 4, c4 = cols / 4 * 4;
     for (int64_t i0 = 0; i0 < r4; i0 += 64)
-        for (int64_t j0 = 0; j0 < c4; j0 += 16)
+        for (int64_t j0 = 0; j0 < c4; j0 += 8)
             for (int64_t i = i0; i < mf_min64(i0 + 64, r4); i += 4)
-                for (int64_t j = j0; j < mf_min64(j0 + 16, c4); j += 4)
-                    transpose4(x + i * ldx + j, ldx, y + j * ldy + i, ldy);
+                for (int64_t j = j0; j < mf_min64(j0 + 8, c4); j += 4)
+                    mf_transpose4(x + i * ldx + j, ldx, y + j * ldy + i, ldy);
     for (int64_t i = 0; i < rows; i++)
         for (int64_t j = i < r4 ? c4 : 0; j < cols; j++)
             y[j * ldy + i] = x[i * ldx + j];
@@ -133,25 +121,27 @@ double MF_FN(dot)(const float *a, const float *b, int64_t count) {
     return sum;
 }
 
+/* Sums of 16 vectors in f32, those in double. */
 double MF_FN(softmax_row)(const float *x, float *y, int64_t n, float scale) {
-    float top = x[0];
-    for (int64_t i = 1; i < n; i++)
-        top = x[i] > top ? x[i] : top;
+    float top = v_largest(x, n);
     double sum = 0;
-    for (int64_t i = 0; i < n; i += VL) {
-        int m = (int)mf_min64(VL, n - i);
-        vf e = v_exp((v_load_n(x + i, m) - top) * scale);
-        float t[VL];
-        v_store(t, e);
-        for (int k = 0; k < m; k++)
-            sum += (double)t[k];
-        if (y)
-            v_store_n(y + i, e, m);
+    for (int64_t i = 0; i < n;) {
+        vf part = {0};
+        for (int64_t end = mf_min64(i + 16 * VL, n); i < end; i += VL) {
+            vf e = v_exp((v_at(x, i, n) - top) * scale);
+            if (y)
+                v_put(y, i, n, e);
+            if (i + VL > n) {
+                float t[VL];
+                v_store(t, e);
+                e = v_load_n(t, (int)(n - i));
+            }
+            part += e;
+        }
+        sum += (double)v_sum(part);
     }
-    if (y) {
-        float r = (float)(1 / sum);
-        for (int64_t i = 0; i < n; i++)
-            y[i] *= r;
-    }
+    float r = (float)(1 / sum);
+    for (int64_t i = 0; y && i < n; i += VL)
+        v_put(y, i, n, v_at(y, i, n) * r);
     return (double)top * (double)scale + log(sum);
 }

@@ -243,6 +243,21 @@ static inline int64_t mf_max64(int64_t a, int64_t b) {
     return a > b ? a : b;
 }
 
+/* ---- transposition ---- */
+typedef float mf_v4 __attribute__((vector_size(16), aligned(4), may_alias));
+
+/* 4 x 4 values: y[j ldy + i] = x[i ldx + j] */
+static inline void mf_transpose4(const float *x, int64_t ldx, float *y, int64_t ldy) {
+    mf_v4 a = *(const mf_v4 *)x, b = *(const mf_v4 *)(x + ldx);
+    mf_v4 c = *(const mf_v4 *)(x + 2 * ldx), d = *(const mf_v4 *)(x + 3 * ldx);
+    mf_v4 ab0 = __builtin_shufflevector(a, b, 0, 4, 1, 5), ab1 = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+    mf_v4 cd0 = __builtin_shufflevector(c, d, 0, 4, 1, 5), cd1 = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+    *(mf_v4 *)y = __builtin_shufflevector(ab0, cd0, 0, 1, 4, 5);
+    *(mf_v4 *)(y + ldy) = __builtin_shufflevector(ab0, cd0, 2, 3, 6, 7);
+    *(mf_v4 *)(y + 2 * ldy) = __builtin_shufflevector(ab1, cd1, 0, 1, 4, 5);
+    *(mf_v4 *)(y + 3 * ldy) = __builtin_shufflevector(ab1, cd1, 2, 3, 6, 7);
+}
+
 /* ---- panels of B (panel.c) ----
  * Panel p holds columns p nr .. of all k rows, row by row; the last one is narrower, a multiple of vl, and filled up
  * with zeros. */

@@ -22,20 +22,6 @@ static inline void pack_panel(const mf_panel_source *s, int64_t n0, int64_t widt
         }
 }
 
-typedef float v4 __attribute__((vector_size(16), aligned(4)));
-
-/* 4 x 4 values of f32, transposed. */
-static inline void transpose4(const float *from, int64_t ldfrom, float *to, int64_t ldto) {
-    v4 a = *(const v4 *)from, b = *(const v4 *)(from + ldfrom);
-    v4 c = *(const v4 *)(from + 2 * ldfrom), d = *(const v4 *)(from + 3 * ldfrom);
-    v4 ab0 = __builtin_shufflevector(a, b, 0, 4, 1, 5), ab1 = __builtin_shufflevector(a, b, 2, 6, 3, 7);
-    v4 cd0 = __builtin_shufflevector(c, d, 0, 4, 1, 5), cd1 = __builtin_shufflevector(c, d, 2, 6, 3, 7);
-    *(v4 *)to = __builtin_shufflevector(ab0, cd0, 0, 1, 4, 5);
-    *(v4 *)(to + ldto) = __builtin_shufflevector(ab0, cd0, 2, 3, 6, 7);
-    *(v4 *)(to + 2 * ldto) = __builtin_shufflevector(ab1, cd1, 0, 1, 4, 5);
-    *(v4 *)(to + 3 * ldto) = __builtin_shufflevector(ab1, cd1, 2, 3, 6, 7);
-}
-
 /* Weights as PyTorch stores them, [n][k] in f32: this is most of the time between a file and the first descriptor.
  * Up to 64 values of k of every row at a time: four lines in a row are fetched ahead by the hardware, 64 rows at once
  * are not, and what is written meanwhile stays in L1. */
@@ -45,7 +31,7 @@ static void transpose_rows(const mf_panel_source *s, int64_t n0, int64_t width, 
         int64_t end = mf_min64(at + 64, s->k1);
         for (int64_t j = 0; j < width; j += 4)
             for (int64_t p = at; p < end; p += 4)
-                transpose4(src + j * s->sn + p, s->sn, to + p * width + j, width);
+                mf_transpose4(src + j * s->sn + p, s->sn, to + p * width + j, width);
     }
 }
 

@@ -79,6 +79,18 @@ MF_INLINE void v_store_n(float *p, vf v, int n) {
 #endif
 }
 
+/* Values j .. j + VL - 1 of a row of c, zero behind its end; nothing is read or written there. */
+MF_INLINE vf v_at(const float *x, int64_t j, int64_t c) {
+    return j + VL <= c ? v_load(x + j) : v_load_n(x + j, (int)(c - j));
+}
+
+MF_INLINE void v_put(float *y, int64_t j, int64_t c, vf v) {
+    if (j + VL <= c)
+        v_store(y + j, v);
+    else
+        v_store_n(y + j, v, (int)(c - j));
+}
+
 MF_INLINE vf v_select(vi mask, vf yes, vf no) {
     return (vf)((mask & (vi)yes) | (~mask & (vi)no));
 }
@@ -156,6 +168,21 @@ MF_INLINE float v_reduce_max(vf v) {
         m = m > v[i] ? m : v[i];
     return m;
 #endif
+}
+
+/* The largest of c > 0 values. */
+MF_INLINE float v_largest(const float *x, int64_t c) {
+    int64_t j = c < VL ? 0 : VL;
+    float top = x[0];
+    if (j) {
+        vf v = v_load(x);
+        for (; j + VL <= c; j += VL)
+            v = v_max(v, v_load(x + j));
+        top = v_reduce_max(v);
+    }
+    for (; j < c; j++)
+        top = top > x[j] ? top : x[j];
+    return top;
 }
 
 /* e^x to about 1 ulp: x = n ln 2 + r, |r| <= ln 2 / 2, a polynomial of degree 6 in r (Cephes), n into the exponent.
@@ -454,13 +481,14 @@ MF_INLINE unsigned v_mask(vi truth) {
     X(gemm)                                                                                                            \
     X(epilogue)                                                                                                        \
     X(dwconv)                                                                                                          \
-    X(conv_plane) X(layernorm) X(l2norm) X(column_sums) X(affine) X(act) X(add) X(mul) X(add_scalar) X(mul_scalar)     \
-        X(sum_strided) X(max_into) X(channel_max) X(gated_mean) X(linear_keys) X(linear_queries) X(softmax_keys)       \
-            X(softmax_queries) X(gemm_plain) X(gemm_ta) X(transpose) X(act_grad) X(lerp) X(dropout) X(axpy) X(dot)     \
-                X(update) X(softmax_row) X(column_dots) X(affine_grad) X(layernorm_grad) X(layernorm_columns)          \
-                    X(l2norm_grad) X(maxpool_grad) X(channel_max_grad) X(gated_mean_grad) X(gated_channels)            \
-                        X(dwconv_weight) X(linear_grad) X(softmax_grad) X(scan_dot) X(scan_widen) X(scan_panel)        \
-                            X(scan_pick)
+    X(conv_plane)                                                                                                      \
+    X(layernorm)                                                                                                       \
+    X(l2norm) X(column_sums) X(affine) X(act) X(add) X(mul) X(add_scalar) X(mul_scalar) X(sum_strided) X(max_into)     \
+        X(channel_max) X(gated_mean) X(linear_keys) X(linear_queries) X(softmax_keys) X(softmax_queries) X(gemm_plain) \
+            X(gemm_ta) X(transpose) X(act_grad) X(lerp) X(dropout) X(axpy) X(dot) X(update) X(softmax_row)             \
+                X(column_dots) X(affine_grad) X(layernorm_grad) X(layernorm_columns) X(l2norm_grad) X(maxpool_grad)    \
+                    X(channel_max_grad) X(gated_mean_grad) X(gated_channels) X(dwconv_weight) X(linear_grad)           \
+                        X(softmax_grad) X(scan_dot) X(scan_widen) X(scan_panel) X(scan_pick)
 #define MF_DECLARE(name) __typeof__(*((struct mf_cpu_isa *)0)->name) MF_FN(name);
 MF_KERNELS(MF_DECLARE)
 
