@@ -4,8 +4,12 @@
 enum { BLOCK = 128, PIECE = 256 };
 
 mf_columns mf_columns_plan(const mf_cpu *cpu, int64_t rows, int64_t c, int outputs, int whole) {
-    mf_columns p = {.rows = rows, .c = c, .block = BLOCK, .piece = whole ? mf_max64(c, 1) : PIECE, .outputs = outputs};
+    mf_columns p = {.rows = rows, .c = c, .block = BLOCK, .piece = PIECE, .outputs = outputs};
     (void)cpu;
+    if (whole) { /* as many values in a block, whatever the columns */
+        p.piece = mf_max64(c, 1);
+        p.block = mf_max64(16, mf_min64(BLOCK, mf_round_up(BLOCK * 128 / p.piece, 8)));
+    }
     p.blocks = mf_div_up(rows, p.block);
     p.pieces = mf_div_up(c, p.piece);
     return p;

@@ -7,7 +7,8 @@
  *   dP = g v^T;  dS = s P (dP - row sums of P dP);  dq = dS k;  dk = dS^T q;  dv = P^T g
  *
  * Queries and keys go by in blocks of MF_ATTENTION_ROWS, dense in L1; a head is one chunk, so that no sum is split
- * over threads. */
+ * over threads.  Measured on a Zen 4, two threads, peak 236 GFLOP/s, 84 queries and 286 keys, 8 x 4 heads of 32
+ * channels: linear 157, softmax 145.  bench_train 2 attention_grad */
 #include "backends/cpu/k_attention.h"
 
 enum { R = MF_ATTENTION_ROWS };

@@ -3,7 +3,10 @@
  * For one vector of channels, and COLS columns of a row of dy that stay in registers: for each ky the kw sums are taken
  * from memory (L1), a row of x goes by, each of its vectors taking part in up to kw sums, and the sums go back.  That
  * is COLS kw multiply-adds for COLS + 3 kw loads and stores, so the multiply-adds are the bound.  Columns that touch
- * the border skip the inputs outside; the others have no test in them. */
+ * the border skip the inputs outside; the others have no test in them.
+ *
+ * Measured on a Zen 4, two threads, peak 236 GFLOP/s: 7x7 over 8 maps of 32x32x96 207, 16x16x192 208, 8x8x384 170
+ * (counted with the border's zeros); one sum at a time 60 to 90.  bench_train 2 dwconv_grad_weight */
 #include "backends/cpu/vec.h"
 
 #if VL == 16 || defined(__aarch64__)

