@@ -12,6 +12,10 @@
  * Life of a kernel: prepare -> pack (each constant operand that asked for it) -> run, many times -> release.
  * `run` never allocates: what it needs beside its operands is the scratch that `prepare` asked for.
  *
+ * Where a backend has memory of its own (a GPU's), every operand, packed form and scratch lies there; the plain values
+ * that `pack` reads, and all that `scan` is given, are the host's.  `run` may then return before the work is done: work
+ * is done in the order of the calls of one stream, and memory_get and memory_finish wait for it.
+ *
  * In training the weights are operands that are not constant: they change from run to run, and lie where the host put
  * them, as do the gradients. */
 #ifndef MFRGN_BACKENDS_BACKEND_H
@@ -19,7 +23,7 @@
 
 #include "graph/op.h"
 
-#define MF_BACKEND_ABI 1u
+#define MF_BACKEND_ABI 2u
 #define MF_BACKEND_SYMBOL "mfrgn_backend_table"
 
 /* Alignment of every buffer that the host hands to a kernel. */
@@ -47,10 +51,22 @@ typedef struct mf_device mf_device; /* defined by each backend */
 typedef struct mf_stream mf_stream;
 typedef struct mf_kernel mf_kernel;
 
+/* How products are computed from operands of the compute type. */
+typedef enum mf_math {
+    MF_MATH_STRICT = 0, /* in that type, sums in f32 or better */
+    MF_MATH_TF32 = 1,   /* f32 operands are rounded to 10 bits of mantissa */
+    MF_MATH_FP8 = 2     /* constant weights and what they multiply are rounded to E4M3, by scales from calibration */
+} mf_math;
+
 typedef struct mf_stream_params {
     uint32_t struct_size;
     int threads;      /* at least 1 */
-    mf_dtype compute; /* MF_F32 or MF_F64: the type of every operand that is not constant */
+    mf_dtype compute; /* MF_F32, MF_F64, MF_F16, MF_BF16; what operands have: mf_operand_type() in graph/graph.h */
+    mf_math math;
+    int device;          /* which of the backend's devices */
+    void *native;        /* the caller's own queue (a cudaStream_t), which outlives the stream; NULL: one of ours */
+    size_t memory_limit; /* bytes that memory_alloc may hold at a time; 0: none */
+    const char *tuning;  /* a file of choices measured once, read and written; NULL: none is kept */
 } mf_stream_params;
 
 typedef struct mf_kernel_info {
@@ -108,7 +124,7 @@ typedef struct mf_scan {
  *   g = clamp(gradient_scale gradient, -clip_value, clip_value);  p *= 1 - rate decay
  *   m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2
  *   p -= rate (m / correction1) / (sqrt(v / correction2) + eps);  average = average_decay average + (1 - average_decay) p
- * Every array has the stream's compute type.  Each value is computed in one fixed way: the bits do not depend on the
+ * Every array has the stream's compute type, but f32 where that has 16 bits.  Each value is computed in one fixed way: the bits do not depend on the
  * number of threads. */
 typedef struct mf_update_item {
     void *value, *m, *v; /* count values each, updated */
@@ -125,9 +141,21 @@ typedef struct mf_update {
     double beta1, beta2, eps;
     double correction1, correction2; /* 1 - beta1^t, 1 - beta2^t */
     double gradient_scale;
-    double clip_value; /* 0: none */
+    double clip_value; /* 0: none; of the scaled gradient */
     double average_decay;
 } mf_update;
+
+/* ---- images in the backend's memory ---- */
+typedef struct mf_images {
+    uint32_t struct_size;
+    const void *pixels; /* 8 bits a channel, row-major */
+    int64_t count, width, height;
+    int64_t row_bytes, image_bytes; /* from a row to the next, from an image to the next */
+    int channels;                   /* 1 (grey), 3, 4 (the last is not read) */
+    int swap;                       /* 1: blue comes first */
+    int64_t out_width, out_height;
+    float mean[3], std[3]; /* of values in 0 .. 1 */
+} mf_images;
 
 typedef struct mf_backend {
     uint32_t abi; /* MF_BACKEND_ABI */
@@ -158,6 +186,32 @@ typedef struct mf_backend {
     float (*scan_error)(mf_stream *stream, mf_dtype dtype, int64_t size);
     size_t (*scan_scratch)(mf_stream *stream, const mf_scan *scan); /* bytes; only shapes and types are looked at */
     mf_status (*scan)(mf_stream *stream, const mf_scan *scan, void *scratch);
+
+    /* ---- memory of the backend's own; all NULL: its memory is the host's ---- */
+    mf_status (*memory_alloc)(mf_stream *stream, size_t bytes, void **memory);
+    /* of any stream of the device, also after the stream that allocated it is gone (then `stream` is NULL) */
+    void (*memory_free)(mf_device *device, mf_stream *stream, void *memory);
+    /* returns when `from`, memory of the host, may be written again */
+    mf_status (*memory_put)(mf_stream *stream, void *to, const void *from, size_t bytes);
+    /* returns when `to`, memory of the host, is filled */
+    mf_status (*memory_get)(mf_stream *stream, void *to, const void *from, size_t bytes);
+    mf_status (*memory_copy)(mf_stream *stream, void *to, const void *from, size_t bytes);
+    mf_status (*memory_zero)(mf_stream *stream, void *memory, size_t bytes);
+    /* waits for all that was asked of the stream, and says what of it failed */
+    mf_status (*memory_finish)(mf_stream *stream);
+
+    /* ---- runs that are recorded once and played again with the same buffers; all NULL: there are none ---- */
+    mf_status (*record_begin)(mf_stream *stream);
+    /* what ran since record_begin was not done, but recorded; also ends a recording that failed (then NULL is asked) */
+    mf_status (*record_end)(mf_stream *stream, void **recording);
+    mf_status (*record_play)(mf_stream *stream, void *recording);
+    void (*record_free)(mf_stream *stream, void *recording);
+
+    /* Images of 8 bits in the backend's memory to the network's input [count, height, width, 3] in f32, resized if need
+     * be, scaled and normalised as mf_input_fill() does it; NULL: not done. */
+    mf_status (*images)(mf_stream *stream, const mf_images *images, float *input);
+    /* MF_MATH_FP8: while it is on, products note the range of what they read; when it goes off, scales are set */
+    mf_status (*calibrate)(mf_stream *stream, int on);
 
     mf_status (*update)(mf_stream *stream, const mf_update *update);
     /* the sum of the squares of all gradients, in double; the same bits for any number of threads */

@@ -176,6 +176,14 @@ void mf_graph_sweep(mf_graph *g); /* removes nodes whose results nobody reads */
 /* Who reads v; *count how many times. -1: nobody, or the graph's output does too (then *count is at least 2). */
 int mf_graph_reader(const mf_graph *g, mf_value v, int *count);
 
+/* ---- lib/graph/types.c ---- */
+/* The type of operand `slot` (-1: the output) of an operation in a graph that computes in `compute`; its shapes are set.
+ * wide: for operations whose operands may be of the compute type or all f32, says which. */
+mf_dtype mf_operand_type(const mf_op *op, int slot, mf_dtype compute, int wide);
+/* Gives every value its type, and puts casts where two meet: after all other passes.  Constants of graphs that do not
+ * compute in 16 bits keep the type that they have. */
+mfrgn_status mf_graph_set_types(mf_graph *g, mf_dtype compute);
+
 /* ---- lib/graph/plan.c ---- */
 /* Where each value lies in one arena. */
 typedef struct mf_plan {

@@ -10,6 +10,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifdef __CUDACC__
+#define MF_EVERYWHERE static inline __host__ __device__
+#else
+#define MF_EVERYWHERE static inline
+#endif
+
 typedef enum mf_dtype {
     MF_F32 = 0,
     MF_F64 = 1,
@@ -73,6 +79,9 @@ typedef enum mf_op_kind {
     MF_OP_L2NORM,
     /* x -> the same values in another shape.  Never reaches a backend: the memory plan makes it a view */
     MF_OP_RESHAPE,
+
+    /* x -> the nearest values of the output's type */
+    MF_OP_CAST,
 
     /* ---- training.  dy: the gradient of the loss in y; a gradient of an operation is named after it.
      * An operation with several gradients has one flat output [dx | dy | ..], each part dense in its operand's shape:
@@ -216,14 +225,14 @@ static inline int64_t mf_operand_last(const mf_operand *o) {
 /* DROPOUT's mask, the same on every backend: SplitMix64's finaliser over a counter.  key: seed, step, and the place in
  * the whole batch of the first image, so that the masks of a batch do not depend on how it is cut.
  * element: the index within the image. */
-static inline uint64_t mf_mix64(uint64_t z) {
+MF_EVERYWHERE uint64_t mf_mix64(uint64_t z) {
     z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
     z = (z ^ z >> 27) * 0x94d049bb133111ebu;
     return z ^ z >> 31;
 }
 
 /* Of one image of a run: taken once, outside the loop over its elements. */
-static inline uint64_t mf_dropout_base(const int64_t key[3], int id, int64_t image) {
+MF_EVERYWHERE uint64_t mf_dropout_base(const int64_t key[3], int id, int64_t image) {
     uint64_t z = mf_mix64((uint64_t)key[0] + 0x9e3779b97f4a7c15u);
     z = mf_mix64(z + (uint64_t)key[1] * 0x9e3779b97f4a7c15u + (uint64_t)(unsigned)id);
     return mf_mix64(z + (uint64_t)(key[2] + image) * 0xd1342543de82ef95u);
@@ -235,7 +244,7 @@ static inline uint32_t mf_dropout_threshold(double rate) {
 }
 
 /* 32 bits an element (a cheap mix of 32 bits, so that it vectorises); kept if they are not below the threshold */
-static inline int mf_dropout_keep(uint64_t base, uint32_t element, uint32_t threshold) {
+MF_EVERYWHERE int mf_dropout_keep(uint64_t base, uint32_t element, uint32_t threshold) {
     uint32_t x = element * 0x9e3779b9u + (uint32_t)base;
     x = (x ^ x >> 16) * 0x7feb352du;
     x = (x ^ x >> 15) + (uint32_t)(base >> 32);

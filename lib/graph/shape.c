@@ -24,6 +24,7 @@ const char *mf_op_name(mf_op_kind kind) {
                                                   "gated_mean",
                                                   "l2norm",
                                                   "reshape",
+                                                  "cast",
                                                   "transpose",
                                                   "column_sum",
                                                   "row_dot",
@@ -463,6 +464,7 @@ static int infer_kind(check *c) {
     case MF_OP_ACT:
     case MF_OP_L2NORM:
     case MF_OP_RESHAPE:
+    case MF_OP_CAST:
         *out = *in(c, 0);
         return 1;
     default:
