@@ -72,7 +72,7 @@ struct mf_kernel {
     void *data; /* the operation's own: host->alloc in prepare, host->free in release */
 };
 
-/* Every operation, by its kind and the name of its mfc_ops: `const mfc_ops mfc_layernorm = {supports, NULL, NULL, run, NULL};`
+/* Every operation, by its kind and the name of its mfc_ops: `const mfc_ops mfc_op_layernorm = {supports, NULL, NULL, run, NULL};`
  */
 #define MFC_EACH_OP(X)                                                                                                 \
     X(MATMUL, matmul) X(CONV2D, conv2d) X(DWCONV2D, dwconv2d) X(LAYERNORM, layernorm) X(GROUPNORM, groupnorm)          \
@@ -89,7 +89,7 @@ struct mf_kernel {
     X(MAXPOOL_GRAD, maxpool_grad) X(PAD, pad) X(ATTENTION_GRAD, attention_grad)                                        \
     X(CHANNEL_MAX_GRAD, channel_max_grad) X(GATED_MEAN_GRAD, gated_mean_grad) X(L2NORM_GRAD, l2norm_grad)              \
     X(DROPOUT, dropout) X(LERP, lerp) X(INFONCE, infonce) X(INFONCE_GRAD, infonce_grad)
-#define MFC_DECLARE(kind, name) extern const mfc_ops mfc_##name;
+#define MFC_DECLARE(kind, name) extern const mfc_ops mfc_op_##name;
 MFC_EACH_OP(MFC_DECLARE)
 #undef MFC_DECLARE
 

@@ -245,9 +245,26 @@ static mf_status sum_squares(mf_stream *s, const mf_update *what, double *sum) {
 }
 
 static const mf_backend table = {
-    MF_BACKEND_ABI, sizeof(mf_backend), "onednn",     device_open, device_close, device_text, stream_open,
-    stream_close,   stream_begin,       stream_end,   supports,    prepare,      pack,        run,
-    release,        scan_error,         scan_scratch, scan,        update,       sum_squares,
+    .abi = MF_BACKEND_ABI,
+    .struct_size = sizeof(mf_backend),
+    .name = "onednn",
+    .open = device_open,
+    .close = device_close,
+    .describe = device_text,
+    .stream_open = stream_open,
+    .stream_close = stream_close,
+    .stream_begin = stream_begin,
+    .stream_end = stream_end,
+    .supports = supports,
+    .prepare = prepare,
+    .pack = pack,
+    .run = run,
+    .release = release,
+    .scan_error = scan_error,
+    .scan_scratch = scan_scratch,
+    .scan = scan,
+    .update = update,
+    .sum_squares = sum_squares,
 };
 
 const mf_backend *mf_backend_onednn_table(void) {
