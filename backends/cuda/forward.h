@@ -4,6 +4,13 @@
 
 #include "backends/cuda/launch.h"
 
+/* At most this many threads a block: the compiler may give each 65536 / threads registers. */
+#ifdef MFC_EMULATE
+#define MFC_BOUNDS(threads)
+#else
+#define MFC_BOUNDS(threads) __launch_bounds__(threads)
+#endif
+
 enum { MFC_THREADS = 256 }; /* of a block, where nothing else is said */
 
 /* Blocks of a grid-stride loop over `items`: enough to fill the device some times over.  For work whose bits do not
