@@ -47,7 +47,7 @@ template <typename T, int V, int SHARE>
 static __global__ void mfc_softmax(softmax_job j, const T *__restrict__ q, const T *__restrict__ k,
                                    const T *__restrict__ v, T *__restrict__ out) {
     MFC_SHARED(float, query);
-    __shared__ alignas(16) float weight[WARPS][SOURCES][MINE];
+    alignas(16) __shared__ float weight[WARPS][SOURCES][MINE];
     float *source = query + QUERIES * j.stride;
     int64_t block, head;
     const int64_t id = mfc_divide(blockIdx.x, j.blocks, &block), image = mfc_divide(id, j.h.heads, &head);

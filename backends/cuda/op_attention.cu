@@ -51,8 +51,8 @@ struct put_elu_turned {
 template <typename T, int V>
 static __global__ void mfc_linear_sums(linear_job j, const T *__restrict__ k, const T *__restrict__ v,
                                        float *__restrict__ sums) {
-    __shared__ alignas(16) float key[TILE][TILE];
-    __shared__ alignas(16) float value[TILE][TILE];
+    alignas(16) __shared__ float key[TILE][TILE];
+    alignas(16) __shared__ float value[TILE][TILE];
     int64_t tj, ti, part, head;
     int64_t rest = mfc_divide(blockIdx.x, j.tiles, &tj);
     rest = mfc_divide(rest, j.tiles, &ti);
@@ -120,8 +120,8 @@ static __global__ void mfc_linear_total(int64_t values, int64_t size, int64_t pa
 template <typename T, int V>
 static __global__ void mfc_linear_pass(linear_job j, int64_t blocks, const T *__restrict__ q,
                                        const float *__restrict__ sums, T *__restrict__ out) {
-    __shared__ alignas(16) float query[TILE][TURNED];
-    __shared__ alignas(16) float kv[TILE][TILE];
+    alignas(16) __shared__ float query[TILE][TURNED];
+    alignas(16) __shared__ float kv[TILE][TILE];
     __shared__ float total[TILE];
     int64_t tile, block, head;
     const int64_t rest = mfc_divide(blockIdx.x, j.tiles, &tile), id = mfc_divide(rest, blocks, &block);
