@@ -41,7 +41,7 @@ void mfc_blas_free(mfc_blas *blas);
  * made: for pointers that are multiples of 16 bytes, and for those that are only multiples of their element. */
 mf_status mfc_gemm_prepare(mfc_blas *blas, const mfc_gemm *gemm, mfc_gemm_plan **plan, size_t *workspace_bytes);
 /* rows: the plan's m or rest.  bias: a multiple of 16 bytes.  c: may be out; NULL: as if beta were 0.  scale_a, scale_w:
- * E4M3 alone: one f32 each in device memory, or NULL; E4M3 needs aligned pointers.  workspace: a multiple of 256 bytes. */
+ * E4M3 alone: one f32 each in device memory, or NULL; E4M3 needs aligned pointers.  workspace: a multiple of 16 bytes. */
 mf_status mfc_gemm_run(mfc_gemm_plan *plan, cudaStream_t queue, int64_t rows, const void *a, const void *w,
                        const void *bias, const void *c, void *out, const float *scale_a, const float *scale_w,
                        void *workspace);
