@@ -110,13 +110,14 @@ START_TEST(plan_overlaps_nothing) {
         OK(mf_network_build(context, config, &table, (mfrgn_view)(_i / 12), batch, &g));
         mf_need need[2048];
         size_t sum = 0;
+        OK(mf_graph_set_types(g, MF_F64));
         ck_assert_uint_lt(g->node_count, MF_COUNT(need));
         for (size_t i = 0; i < g->node_count; i++) {
             need[i] = (mf_need){g->node[i].kind == MF_OP_RESHAPE ? 0 : 64, 1};
             sum += bytes_of(g, g->node[i].output);
         }
         mf_plan *plan;
-        OK(mf_plan_create(g, MF_F64, need, &plan));
+        OK(mf_plan_create(g, need, &plan));
         simulate(g, plan, need);
         ck_assert_uint_lt(plan->arena_bytes, sum / 3); /* it does share memory */
         mf_plan_free(plan);
