@@ -89,6 +89,9 @@ static inline int mf_train_is_backbone(const char *name) {
     return strncmp(name, "backbone.", 9) == 0 || strncmp(name, "model.", 6) == 0;
 }
 
+/* lib/train/trainer_info.c: one value of the engine's memory; between begin and end of the engine */
+mfrgn_status mf_train_read(const mfrgn_trainer *trainer, const void *from, double *value);
+
 /* lib/train/plan.c */
 mfrgn_status mf_train_plan_get(mfrgn_trainer *trainer, size_t n, mf_train_plan **plan);
 void mf_train_plan_free(mfrgn_trainer *trainer, mf_train_plan *plan);
