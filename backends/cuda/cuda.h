@@ -24,6 +24,8 @@
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
 
+#include <pthread.h>
+
 #include "backends/backend.h"
 
 /* mfrgn_status of the public header, which a backend does not see. */
@@ -31,10 +33,15 @@ enum { MFC_MEMORY = 2, MFC_UNSUPPORTED = 6, MFC_BACKEND = 7 };
 
 struct mfc_blas; /* blas.h */
 
+/* Pinned memory of a stream: its first half is for whoever waits before it returns, the second belongs to memory_put. */
+enum { MFC_STAGING_BYTES = 1 << 18 };
+
 struct mf_device {
     const mf_host *host;
     int count; /* of CUDA devices */
     char text[256];
+    pthread_mutex_t lock; /* of the list */
+    struct mfc_allocation *allocations;
 };
 
 struct mf_stream {
@@ -49,7 +56,8 @@ struct mf_stream {
     cudaStream_t main, recorder;
     int owns_main;
     size_t limit, used;       /* of memory_alloc, bytes */
-    void *staging;            /* pinned memory of the host, for small copies */
+    char *staging;            /* pinned memory of the host, MFC_STAGING_BYTES, for small copies */
+    size_t staged;            /* of its second half, since the last time that all copies were done */
     struct mfc_blas *blas;
     void *reduce;             /* update.cu: partial sums, in device memory */
     void *scan;               /* scan.cu: its buffers */

@@ -114,7 +114,7 @@ static __device__ __forceinline__ float mfc_act(float x, int act) {
     if (act == MF_ACT_GELU)
         return 0.5f * x * (1.0f + erff(x * 0.70710678118654752f));
     if (act == MF_ACT_RELU)
-        return fmaxf(x, 0.0f);
+        return x < 0.0f ? 0.0f : x; /* a NaN stays one */
     if (act == MF_ACT_SIGMOID)
         return 1.0f / (1.0f + expf(-x));
     return x;

@@ -420,6 +420,18 @@ static void attention(const maker *m, int64_t n, int64_t t, int64_t s, int64_t c
            (int)t, (int)s, heads, (int)channels / heads);
 }
 
+/* Between 16 bits and f32; of f16 also what is subnormal there. */
+static void all_casts(const maker *m) {
+    static const int64_t counts[] = {1, 7, 64, 1000, 70001};
+    for (size_t i = 0; i < MF_COUNT(counts); i++)
+        for (int small = 0; small < 2; small++) {
+            ops_case c = start(MF_OP_CAST, 1);
+            c.op.input[0] = c.op.output = matrix(1, counts[i]);
+            c.fill[0].scale = small ? 1e-5 : 3;
+            finish(m, &c, "%d%s", (int)counts[i], small ? ", small" : "");
+        }
+}
+
 static void all_attention(const maker *m) {
     static const int64_t form[][3] = {{1, 1, 1}, {3, 1, 7}, {3, 7, 1}, {3, 63, 83}, {1, 336, 958}, {1, 622, 622}};
     static const int channels[] = {8, 40, 80, 96, 128};
@@ -469,6 +481,7 @@ void ops_each_case(ops_visit visit, void *arg) {
     all_pyramid(&m);
     all_maxpool(&m);
     all_copies(&m);
+    all_casts(&m);
     all_attention(&m);
     all_reductions(&m);
     ops_each_gradient_case(&m);

@@ -37,12 +37,13 @@ typedef enum ops_result { OPS_DONE, OPS_SKIPPED, OPS_FAILED } ops_result;
 /* isa.c: the common CPU kernels of one instruction set, "cpu:avx2".  0: another name, or the machine lacks it */
 int ops_open_isa(mfrgn_context *context, const char *name, ops_backend *backend);
 
-/* run.c: runs `op` in `compute`, twice, and checks that both runs give the same bits and that nothing is written beside
- * the output and the scratch.  Values go in and out as double.  `weight`: see ops_case.  On failure `why` has the
+/* run.c: runs `op` in `compute`, twice, and checks that both runs give the same bits, as do a recording that is played
+ * and a run whose output takes an input's place, and that nothing is written beside the output and the scratch.  Values go in and out as double.  `weight`: see ops_case.  On failure `why` has the
  * reason. */
 typedef struct ops_job {
     mf_op op;
     mf_dtype compute, weight;
+    int wide; /* see mf_operand_type(); of CAST: 1: from f32, 0: to f32 */
     int threads;
     const double *const *inputs;
     double *output;
@@ -54,6 +55,7 @@ ops_result ops_run(const ops_backend *backend, ops_job *job);
 
 double ops_round(double value, mf_dtype type); /* the nearest value of a type */
 int ops_is_key(const mf_op *op, int input);    /* of MF_I64, whatever the compute type */
+mf_dtype ops_type(const mf_op *op, int slot, mf_dtype compute, int wide); /* of an operand; -1: the output */
 
 /* The inputs of a case, each its own malloc; the same for the same case. */
 void ops_make_inputs(const ops_case *c, double *inputs[MF_MAX_INPUTS]);
