@@ -2,9 +2,9 @@
  * attention_softmax_grad.cu.
  *
  * A block is 16 x 16 threads and belongs to one head of one image.  Tiles of TILE tokens lie in shared memory as f32,
- * padded with zeros from the head's d channels to D = 16 R, so that the loops have no borders, and with one float a row,
- * so that rows and columns are both read without conflicts of banks.  Thread (i, j) has elements i, i + 16 .. and j,
- * j + 16 .. of what is computed: for n x m elements of its own it reads n + m values a step. */
+ * padded with zeros from the head's d channels to D = 16 R, so that the loops have no borders, and with one float a
+ * row, so that rows and columns are both read without conflicts of banks.  Thread (i, j) has elements i, i + 16 .. and
+ * j, j + 16 .. of what is computed: for n x m elements of its own it reads n + m values a step. */
 #ifndef MFRGN_BACKENDS_CUDA_ATTENTION_GRAD_H
 #define MFRGN_BACKENDS_CUDA_ATTENTION_GRAD_H
 

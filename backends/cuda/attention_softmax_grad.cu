@@ -9,7 +9,8 @@
 
 enum { THREADS = MFC_SIDE * MFC_SIDE, WEIGHTS = MFC_TILE + 1, STATS = 3 };
 
-/* The scaled logits and dP of two tokens and two sources: rows i, i + 16 of the first tiles, j, j + 16 of the second. */
+/* The scaled logits and dP of two tokens and two sources: rows i, i + 16 of the first tiles, j, j + 16 of the second.
+ */
 template <int D>
 static __device__ __forceinline__ void products(const float *q, const float *dout, const float *k, const float *v,
                                                 int token, int source, float scale, float (&logit)[2][2],
@@ -34,8 +35,8 @@ static __device__ __forceinline__ void products(const float *q, const float *dou
 }
 
 /* Adds a tile of sources to what is known of a row: its maximum, sum of exp, sum of exp dP. */
-static __device__ __forceinline__ void add_to_row(const float (&logit)[2], const float (&dp)[2], float &most, float &sum,
-                                                  float &product) {
+static __device__ __forceinline__ void add_to_row(const float (&logit)[2], const float (&dp)[2], float &most,
+                                                  float &sum, float &product) {
     const float now = fmaxf(most, mfc_side_max(fmaxf(logit[0], logit[1])));
     const float a = expf(logit[0] - now), b = expf(logit[1] - now), keep = expf(most - now);
     sum = fmaf(sum, keep, mfc_side_sum(a + b));
@@ -201,8 +202,9 @@ template <typename T, int R> static mf_status run(mf_kernel *k, const mfc_attend
     const int64_t tokens = mfc_div_up(h.tokens, MFC_TILE), sources = mfc_div_up(h.sources, MFC_TILE);
     const float scale = (float)(1 / sqrt((double)h.width));
     const T *q = (const T *)a->q, *key = (const T *)a->k, *v = (const T *)a->v, *dout = (const T *)a->dout;
-    mf_status status = mfc_launch(k->s, softmax_tokens<T, R>, dim3((unsigned)(heads * tokens)), THREADS,
-                                  mfc_softmax_grad_shared(h.width), q, key, v, dout, h, tokens, scale, (T *)a->dq, stats);
+    mf_status status =
+        mfc_launch(k->s, softmax_tokens<T, R>, dim3((unsigned)(heads * tokens)), THREADS,
+                   mfc_softmax_grad_shared(h.width), q, key, v, dout, h, tokens, scale, (T *)a->dq, stats);
     if (status)
         return status;
     return mfc_launch(k->s, softmax_sources<T, R>, dim3((unsigned)(heads * sources)), THREADS,

@@ -5,8 +5,8 @@
  *   dK = v dM^T + ds;  dv = K dM;  dq = dQ elu'(q), dk = dK elu'(k)
  *
  * Three kernels, a block for CHUNK rows of a head in each, with no buffer larger than [d, d] a chunk: the sums M and s
- * of the sources; dq of the tokens, and with the tile at hand the sums dM and ds; dk and dv of the sources.  The sums of
- * the chunks are added between them in order (columns.h).  What a block does is attention_grad.h's.
+ * of the sources; dq of the tokens, and with the tile at hand the sums dM and ds; dk and dv of the sources.  The sums
+ * of the chunks are added between them in order (columns.h).  What a block does is attention_grad.h's.
  *
  * softmax: attention_softmax_grad.cu. */
 #include "backends/cuda/attention_grad.h"
@@ -143,8 +143,8 @@ static __device__ __forceinline__ void token_tile(const mfc_heads &h, const floa
         for (int i = 0; i < R; i++) {
             const int a = column + MFC_SIDE * i;
             if (t < rows && a < h.width)
-                dq[t * h.channels + a] = mfc_from<T>(fmaf(slope, s[a], p[r][i] * inverse[r]) *
-                                                     slope_of(queries[t * STRIDE + a]));
+                dq[t * h.channels + a] =
+                    mfc_from<T>(fmaf(slope, s[a], p[r][i] * inverse[r]) * slope_of(queries[t * STRIDE + a]));
         }
     }
     __syncthreads();
@@ -237,8 +237,7 @@ static linear_plan plan_of(const mfc_heads *h) {
     p.token_chunks = mfc_div_up(h->tokens, CHUNK);
     p.size = (h->width + 1) * h->width;
     p.sums = mfc_round_up((size_t)(p.heads * p.size) * sizeof(float));
-    p.parts =
-        mfc_round_up((size_t)(p.heads * p.size * mfc_max(p.source_chunks, p.token_chunks)) * sizeof(float));
+    p.parts = mfc_round_up((size_t)(p.heads * p.size * mfc_max(p.source_chunks, p.token_chunks)) * sizeof(float));
     return p;
 }
 

@@ -80,9 +80,8 @@ template <typename T, int V> static mf_status run_by(mf_kernel *k, const T *cons
     const int64_t images = o->dim[0], rows = mf_operand_rows(o), channels = mf_operand_last(o), tokens = rows / images;
     T *dchannel = out + rows * channels, *dposition = dchannel + images * channels;
     float *sums = (float *)scratch;
-    mf_status status =
-        mfc_launch(k->s, gate_rows<T, V>, dim3((unsigned)mfc_div_up(rows, THREADS / MFC_WARP)), THREADS, 0, in[0],
-                   in[1], in[2], in[3], out, dposition, rows, tokens, channels);
+    mf_status status = mfc_launch(k->s, gate_rows<T, V>, dim3((unsigned)mfc_div_up(rows, THREADS / MFC_WARP)), THREADS,
+                                  0, in[0], in[1], in[2], in[3], out, dposition, rows, tokens, channels);
     if (status)
         return status;
     const gated_sum<T> f = {in[0], in[2], channels};

@@ -4,8 +4,8 @@
  *   dq = exp(t) dL r;  dr = exp(t) dL^T q;  dt = sum dL L.
  *
  * The columns of L are the rows of r q^T: so all is done twice, for two sides, by rows.  The products are blas.h's in
- * strict f32; a row of L is a block's.  L and its mirror lie whole in the scratch up to N = 2048, 16 MB each; beyond, it
- * is made in panels of rows of 16 MB, and for the gradient made again.
+ * strict f32; a row of L is a block's.  L and its mirror lie whole in the scratch up to N = 2048, 16 MB each; beyond,
+ * it is made in panels of rows of 16 MB, and for the gradient made again.
  *
  * A row keeps its maximum and the log of the sum of exp(L - maximum) apart: the loss is made of differences, so that
  * large logits cancel before they are added. */
@@ -204,8 +204,8 @@ static run_state start(mf_kernel *k, const void *const *in, void *scratch) {
 }
 
 static mf_status make_dots(const run_state *s, int side, int64_t first, int64_t count) {
-    return mfc_gemm_run(s->d->logits, s->k->s->queue, count, s->x[side] + first * s->d->size, s->x[1 - side], NULL, NULL,
-                        s->dots[side], NULL, NULL, s->workspace);
+    return mfc_gemm_run(s->d->logits, s->k->s->queue, count, s->x[side] + first * s->d->size, s->x[1 - side], NULL,
+                        NULL, s->dots[side], NULL, NULL, s->workspace);
 }
 
 static mf_status sum_rows(const run_state *s) {

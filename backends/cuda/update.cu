@@ -5,8 +5,8 @@
  * and is sent again when the host's list differs from the one that it was made of; rate and decay change every step and
  * are parameters of the kernel.
  *
- * f32 with the steps written as differences, m += (1 - beta1) (g - m), p -= (rate decay) p, so that factors like 0.999 or
- * 1 - 5e-6 are not rounded near 1, where they would lose the digits that count.
+ * f32 with the steps written as differences, m += (1 - beta1) (g - m), p -= (rate decay) p, so that factors like 0.999
+ * or 1 - 5e-6 are not rounded near 1, where they would lose the digits that count.
  *
  * The squares are summed in double: per thread, over a block by a tree in shared memory, then the chunks by one block:
  * always in the same order. */
@@ -37,11 +37,11 @@ typedef struct update_table {
 } update_table;
 
 typedef struct step {
-    float scale, clip; /* clip: infinity for none */
-    float first, second; /* 1 - beta1, 1 - beta2 */
-    float root, eps;     /* root: 1 / sqrt(correction2) */
-    float blend;         /* 1 - average_decay */
-    int base;            /* the first item of this launch */
+    float scale, clip;                              /* clip: infinity for none */
+    float first, second;                            /* 1 - beta1, 1 - beta2 */
+    float root, eps;                                /* root: 1 / sqrt(correction2) */
+    float blend;                                    /* 1 - average_decay */
+    int base;                                       /* the first item of this launch */
     float rate[LAUNCH_ITEMS], shrink[LAUNCH_ITEMS]; /* rate / correction1, rate decay */
 } step;
 
@@ -139,7 +139,8 @@ static __global__ void __launch_bounds__(THREADS)
         partial[blockIdx.x] = sum;
 }
 
-static __global__ void __launch_bounds__(LAST_THREADS) mfc_squares_last(const double *partial, int64_t count, double *out) {
+static __global__ void __launch_bounds__(LAST_THREADS)
+    mfc_squares_last(const double *partial, int64_t count, double *out) {
     __shared__ double room[LAST_THREADS];
     double sum = 0;
     for (int64_t i = threadIdx.x; i < count; i += LAST_THREADS)
@@ -295,8 +296,8 @@ mf_status mfc_update(mf_stream *s, const mf_update *update) {
         if (!chunks)
             continue;
         fill_step(&u, update, first, count);
-        status = mfc_launch(s, mfc_adamw, dim3((unsigned)chunks), THREADS, 0, tensors_at(table),
-                            chunks_at(table) + done, u);
+        status =
+            mfc_launch(s, mfc_adamw, dim3((unsigned)chunks), THREADS, 0, tensors_at(table), chunks_at(table) + done, u);
         done += chunks;
     }
     return status;
