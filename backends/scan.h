@@ -36,7 +36,7 @@ static inline size_t mf_scan_lists_bytes(const mf_scan *s, int64_t padded) {
 }
 
 static inline void mf_scan_lists_init(mf_scan_lists *l, const mf_scan *s, float error, int64_t padded, void *memory) {
-    char *at = memory;
+    char *at = (char *)memory;
     l->scan = s;
     l->error = error;
     l->floor = (float *)(void *)at;

@@ -25,6 +25,8 @@ typedef struct mfc_gemm {
     int bias;                       /* 1: [n] of out's type is added in f32: cuBLASLt's epilogue */
     int tf32;                       /* 1: MF_F32 operands may be rounded to TF32 */
     float alpha, beta;              /* beta: 0 or 1 */
+    int64_t rest;                   /* m of calls that are shorter (the last of several); 0: there are none */
+    int quick;                      /* 1: not worth timing */
 } mfc_gemm;
 
 typedef struct mfc_gemm_plan mfc_gemm_plan;
@@ -34,12 +36,16 @@ mfc_blas *mfc_blas_create(const mf_host *host, cudaStream_t queue, const char *t
 void mfc_blas_free(mfc_blas *blas);
 
 /* Chooses an algorithm: the tuning file's, or what cuBLASLt's heuristics give first, or with a tuning file the fastest of
- * several, which is then written there.  Same shapes, library, device and tuning file: same algorithm, same bits. */
+ * several, which is then written there.  Same shapes, library, device and tuning file: same algorithm, same bits.
+ * `rest` gets the same algorithm, so that a row's bits do not depend on the call that it falls into.  Two choices are
+ * made: for pointers that are multiples of 16 bytes, and for those that are only multiples of their element. */
 mf_status mfc_gemm_prepare(mfc_blas *blas, const mfc_gemm *gemm, mfc_gemm_plan **plan, size_t *workspace_bytes);
-/* scale_a, scale_w: E4M3 alone: one f32 each in device memory, or NULL.  c: may be out; NULL where beta is 0. */
-mf_status mfc_gemm_run(mfc_gemm_plan *plan, cudaStream_t queue, const void *a, const void *w, const void *bias,
-                       const void *c, void *out, const float *scale_a, const float *scale_w, void *workspace);
-void mfc_gemm_release(mfc_gemm_plan *plan);
+/* rows: the plan's m or rest.  bias: a multiple of 16 bytes.  c: may be out; NULL: as if beta were 0.  scale_a, scale_w:
+ * E4M3 alone: one f32 each in device memory, or NULL; E4M3 needs aligned pointers.  workspace: a multiple of 16 bytes. */
+mf_status mfc_gemm_run(mfc_gemm_plan *plan, cudaStream_t queue, int64_t rows, const void *a, const void *w,
+                       const void *bias, const void *c, void *out, const float *scale_a, const float *scale_w,
+                       void *workspace);
+void mfc_gemm_release(mfc_gemm_plan *plan); /* NULL is fine */
 
 #ifdef __cplusplus
 }

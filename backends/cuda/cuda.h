@@ -1,7 +1,7 @@
 /* The CUDA backend: what its files share.  Host code (C++ as nvcc compiles it, but written as C), seen by every file.
  *
  *   device.cu    driver and devices, streams, memory, recordings      table.cu  operations to files
- *   product.cu   MATMUL, CONV2D and their gradients, over blas.h      blas.c    cuBLASLt and its tuning file
+ *   product.h    MATMUL, CONV2D and their gradients, over blas.h      blas.c    cuBLASLt; tuning.c its tuning file
  *   op_*.cu      one operation or a family each: kernels, then `supports`, `prepare`, `run`
  *   update.cu    AdamW        scan.cu  search        images.cu  pictures to inputs
  *
@@ -61,6 +61,7 @@ struct mf_stream {
     struct mfc_blas *blas;
     void *reduce;             /* update.cu: partial sums, in device memory */
     void *scan;               /* scan.cu: its buffers */
+    struct mfc_fp8 *fp8;      /* fp8.cu: the kernels that have a form in E4M3 */
 };
 
 typedef struct mfc_ops {
@@ -104,7 +105,7 @@ MFC_EACH_OP(MFC_DECLARE)
 /* table.cu; NULL: there is no such operation */
 const mfc_ops *mfc_ops_of(mf_op_kind kind);
 
-/* ---- the rest of the table: update.cu, scan.cu, images.cu, product.cu ---- */
+/* ---- the rest of the table: update.cu, scan.cu, images.cu, fp8.cu ---- */
 mf_status mfc_update(mf_stream *s, const mf_update *update);
 mf_status mfc_sum_squares(mf_stream *s, const mf_update *update, double *sum);
 void mfc_update_close(mf_stream *s); /* frees s->reduce */

@@ -58,15 +58,15 @@ static void write(void *p, int64_t i, mf_dtype type, float x) {
         ((float *)p)[i] = x;
 }
 
-/* One matrix: row by row, sums in f32 along k. */
-static void multiply(const mfc_gemm *g, int64_t b, const void *a, const void *w, const void *bias, const void *c,
-                     void *out, float scale) {
+/* One matrix, `rows` of it: row by row, sums in f32 along k. */
+static void multiply(const mfc_gemm *g, int64_t rows, int64_t b, const void *a, const void *w, const void *bias,
+                     const void *c, void *out, float scale) {
     std::vector<float> wide((size_t)(g->k * g->n)), row((size_t)g->n);
     for (int64_t k = 0; k < g->k; k++)
         for (int64_t n = 0; n < g->n; n++)
             wide[(size_t)(k * g->n + n)] =
                 read(w, b * g->step_w + (g->tw ? n * g->ldw + k : k * g->ldw + n), g->type, g->tf32);
-    for (int64_t m = 0; m < g->m; m++) {
+    for (int64_t m = 0; m < rows; m++) {
         std::fill(row.begin(), row.end(), 0.0f);
         for (int64_t k = 0; k < g->k; k++) {
             const float x = read(a, b * g->step_a + (g->ta ? k * g->lda + m : m * g->lda + k), g->type, g->tf32);
@@ -77,7 +77,7 @@ static void multiply(const mfc_gemm *g, int64_t b, const void *a, const void *w,
         for (int64_t n = 0; n < g->n; n++) {
             const int64_t at = b * g->step_o + m * g->ldo + n;
             float x = scale * row[(size_t)n] + (g->bias ? read(bias, n, g->out, 0) : 0.0f);
-            write(out, at, g->out, x + (g->beta != 0 ? g->beta * read(c, at, g->out, 0) : 0.0f));
+            write(out, at, g->out, x + (c && g->beta != 0 ? g->beta * read(c, at, g->out, 0) : 0.0f));
         }
     }
 }
@@ -93,15 +93,20 @@ extern "C" mf_status mfc_gemm_prepare(mfc_blas *b, const mfc_gemm *g, mfc_gemm_p
     return 0;
 }
 
-extern "C" mf_status mfc_gemm_run(mfc_gemm_plan *plan, cudaStream_t queue, const void *a, const void *w,
+extern "C" mf_status mfc_gemm_run(mfc_gemm_plan *plan, cudaStream_t queue, int64_t rows, const void *a, const void *w,
                                   const void *bias, const void *c, void *out, const float *scale_a,
                                   const float *scale_w, void *workspace) {
     const mfc_gemm g = plan->g;
+    if (rows != g.m && rows != g.rest)
+        return plan->host->fail(plan->host->context, MFC_BACKEND, "a product of %lld rows was not prepared", (long long)rows);
+    if (((size_t)bias & 15) || ((size_t)workspace & 63) ||
+        (g.type == MF_I8 && (((size_t)a | (size_t)w | (size_t)c | (size_t)out) & 15)))
+        return plan->host->fail(plan->host->context, MFC_BACKEND, "operands of a product are not aligned");
     cudaError_t error = mfc_emulate_enqueue(queue, [=] {
         const float scale = g.alpha * (scale_a ? *scale_a : 1.0f) * (scale_w ? *scale_w : 1.0f);
         memset(workspace, 0xFF, 1000);
         for (int64_t b = 0; b < g.batch; b++)
-            multiply(&g, b, a, w, bias, c, out, scale);
+            multiply(&g, rows, b, a, w, bias, c, out, scale);
         return cudaSuccess;
     });
     return error == cudaSuccess ? 0

@@ -1,0 +1,85 @@
+/* out = residual + scale act(a w + bias): a product by cuBLASLt, and a pass of our own where that is not all.
+ *
+ *   no act, no scale     cuBLASLt adds the bias and, by beta = 1, the residual, in f32, and rounds once
+ *   act, scale           cuBLASLt adds the bias; epilogue.cu goes over what it wrote
+ *   .. and a residual    cuBLASLt writes to scratch, as the residual may lie where the output will
+ *
+ * The second pass would cost reading and writing the output once more: of fc1 and its GELU, a third of the time of the
+ * product.  So rows go in chunks whose output, 16 MB, is still in the L2 (40 MB of an A100, 50 MB of an H100) when the
+ * pass reads it.  A chunk is about two waves of tiles, which keeps the processors busy; smaller ones would not.  To be
+ * measured: 8 MB, 32 MB, and no chunks.
+ *
+ * A bias is read in the output's type, so a constant one is packed so; another is rounded into scratch by each run. */
+#include "backends/cuda/product.h"
+
+enum { CHUNK_BYTES = 16 << 20, TILE = 256 };
+
+/* Chunks of equal size, whole tiles, of `most` rows or so. */
+static int64_t chunk_rows(int64_t rows, int64_t most) {
+    most = mfc_max(most, TILE);
+    if (rows <= most + most / 4)
+        return rows;
+    int64_t chunks = mfc_div_up(rows, most);
+    return mfc_min(rows, mfc_div_up(mfc_div_up(rows, chunks), TILE) * TILE);
+}
+
+mf_status mfc_product_prepare(mf_kernel *k, mfc_product *p, const mfc_gemm *gemm, int64_t most, size_t *scratch) {
+    const mf_op *op = &k->op;
+    const size_t size = mf_dtype_size(gemm->out);
+    size_t workspace = 0;
+    memset(p, 0, sizeof(*p));
+    p->gemm = *gemm;
+    p->rows = gemm->m;
+    p->act = op->attrs.act;
+    p->has_bias = mfc_operand(op, MF_IN_BIAS) != NULL;
+    p->has_scale = mfc_operand(op, MF_IN_SCALE) != NULL;
+    p->has_residual = mfc_operand(op, MF_IN_RESIDUAL) != NULL;
+    p->packed_bias = p->has_bias && mfc_packs_bias(op);
+    p->own = p->act != MF_ACT_NONE || p->has_scale;
+    p->aside = p->own && p->has_residual;
+    if (p->own && gemm->batch == 1 && !gemm->ta) {
+        int64_t fits = CHUNK_BYTES / (gemm->n * (int64_t)size);
+        most = most ? mfc_min(most, fits) : mfc_max(fits, 1);
+    }
+    if (most)
+        p->gemm.m = chunk_rows(p->rows, most);
+    p->gemm.rest = p->rows % p->gemm.m;
+    p->gemm.bias = p->has_bias;
+    p->gemm.alpha = 1;
+    p->gemm.beta = p->has_residual && !p->own ? 1.0f : 0.0f;
+    if (p->has_bias && !p->packed_bias)
+        p->bias_at = mfc_take(scratch, (size_t)gemm->n * size);
+    if (p->aside)
+        p->aside_at = mfc_take(scratch, (size_t)(p->gemm.batch * p->gemm.m * gemm->n) * size);
+    mf_status status = mfc_gemm_prepare(k->s->blas, &p->gemm, &p->plan, &workspace);
+    p->workspace_at = mfc_take(scratch, workspace);
+    return status;
+}
+
+void mfc_product_release(mfc_product *p) {
+    mfc_gemm_release(p->plan);
+    p->plan = NULL;
+}
+
+mf_status mfc_product_begin(mf_kernel *k, const mfc_product *p, const void *const *in, void *scratch, const void **bias) {
+    *bias = in[MF_IN_BIAS];
+    if (!p->has_bias || p->packed_bias || (p->gemm.out == MF_F32 && mfc_aligned(*bias)))
+        return 0;
+    void *to = (char *)scratch + p->bias_at;
+    *bias = to;
+    return mfc_convert_vector(k->s, p->gemm.out, p->gemm.n, (const float *)in[MF_IN_BIAS], to);
+}
+
+mf_status mfc_product_chunk(mf_kernel *k, const mfc_product *p, int64_t row, int64_t count, const void *a, const void *w,
+                            const void *bias, const void *const *in, void *out, void *scratch, const float *scale_a,
+                            const float *scale_w) {
+    const int64_t n = p->gemm.n, at = row * n;
+    const void *residual = p->has_residual ? mfc_at(in[MF_IN_RESIDUAL], at, p->gemm.out) : NULL;
+    void *to = mfc_at(out, at, p->gemm.out), *product = p->aside ? (char *)scratch + p->aside_at : to;
+    mf_status status = mfc_gemm_run(p->plan, k->s->queue, count, a, w, bias, p->own ? NULL : residual, product, scale_a,
+                                    scale_w, (char *)scratch + p->workspace_at);
+    if (status || !p->own)
+        return status;
+    return mfc_epilogue(k->s, p->gemm.out, p->act, p->gemm.batch * count, n, product,
+                        p->has_scale ? (const float *)in[MF_IN_SCALE] : NULL, residual, to);
+}
