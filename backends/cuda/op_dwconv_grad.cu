@@ -5,10 +5,10 @@
  *
  * A thread has V channels and J neighbouring taps of a row i of the kernel, which it sums in registers over the rows of
  * a strip of the images.  Along a row it keeps the J values of x under its taps, so that a step to the right loads one
- * value of x and one of dy for J products: 4 channels of 7 taps are 28 sums and 28 values of x, 28 products for 2 loads.
- * The threads of a block are a tile of channels by rows of the kernel: they read the same lines, from L1 but for the
- * first.  Strips are so many that the device is full, and so few that their sums, [strip][kh kw][C] in the scratch, stay
- * small beside the maps; a second kernel adds them in order and turns them to the state dict's layout. */
+ * value of x and one of dy for J products: 4 channels of 7 taps are 28 sums and 28 values of x, 28 products for 2
+ * loads. The threads of a block are a tile of channels by rows of the kernel: they read the same lines, from L1 but for
+ * the first.  Strips are so many that the device is full, and so few that their sums, [strip][kh kw][C] in the scratch,
+ * stay small beside the maps; a second kernel adds them in order and turns them to the state dict's layout. */
 #include "backends/cuda/columns.h"
 #include "backends/cuda/dwconv.h"
 
@@ -132,14 +132,16 @@ template <typename T, int V, int J>
 static mf_status launch_weight(mf_kernel *k, const T *x, const T *dy, float *out, float *partial) {
     const strips g = strips_of(&k->op, V, J);
     const int64_t threads = mfc_div_up(g.lanes * g.block_tap_rows, MFC_WARP) * MFC_WARP;
-    mf_status status = mfc_launch(k->s, dwconv_grad_weight<T, V, J>, dim3((unsigned)(g.tiles * g.tap_blocks * g.strips)),
-                                  (int)threads, 0, x, dy, g, partial);
+    mf_status status =
+        mfc_launch(k->s, dwconv_grad_weight<T, V, J>, dim3((unsigned)(g.tiles * g.tap_blocks * g.strips)), (int)threads,
+                   0, x, dy, g, partial);
     if (status)
         return status;
     return mfc_finish_columns(k->s, partial, 1, g.strips, (int64_t)g.kh * g.kw * g.channels, g.channels, out);
 }
 
-template <typename T> static mf_status run_weight_of(mf_kernel *k, const T *x, const T *dy, float *out, float *partial) {
+template <typename T>
+static mf_status run_weight_of(mf_kernel *k, const T *x, const T *dy, float *out, float *partial) {
     const int wide = k->op.input[0].dim[3] % VECTOR == 0 && mfc_aligned(x) && mfc_aligned(dy) && mfc_aligned(partial);
     if (taps_at_once(&k->op) == NARROW)
         return wide ? launch_weight<T, VECTOR, NARROW>(k, x, dy, out, partial)

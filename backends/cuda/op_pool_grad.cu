@@ -1,12 +1,11 @@
-/* PYRAMID_POOL_GRAD: dy [N, T, C] -> [N, H, W, C]: each pixel collects, from the cells that hold it, their gradient over
- * their size.
- * MAXPOOL_GRAD: x, dy -> dx.  Two kernels: which of its taps each window's maximum is (the first largest, or a NaN), in
- * 16 bits in the scratch; then each pixel collects from the windows whose maximum it is, few for the usual strides.  So
- * x is read once and nothing is added by two threads.
- * CHANNEL_MAX_GRAD: dy at the first largest of each row of x, zeros elsewhere; a row is a warp's.
+/* PYRAMID_POOL_GRAD: dy [N, T, C] -> [N, H, W, C]: each pixel collects, from the cells that hold it, their gradient
+ * over their size. MAXPOOL_GRAD: x, dy -> dx.  Two kernels: which of its taps each window's maximum is (the first
+ * largest, or a NaN), in 16 bits in the scratch; then each pixel collects from the windows whose maximum it is, few for
+ * the usual strides.  So x is read once and nothing is added by two threads. CHANNEL_MAX_GRAD: dy at the first largest
+ * of each row of x, zeros elsewhere; a row is a warp's.
  *
  * The pools: a thread has V channels of a pixel or window; neighbours have neighbouring channels. */
-#include "backends/cuda/launch.h"
+#include "backends/cuda/forward.h"
 
 enum { THREADS = 256 };
 
@@ -18,40 +17,44 @@ static dim3 grid_of(int64_t items) {
 
 typedef struct pyramid {
     int64_t pixels, tokens, channels; /* pixels of all images */
-    int64_t height, width;
+    int height, width;                /* below 2^15, as are the levels: products fit in 32 bits */
     int count, levels[MF_MAX_LEVELS][2];
 } pyramid;
 
 /* The cells of `count` over a length that hold place `at`: first .. end - 1. */
-static __device__ __forceinline__ void cells_at(int64_t at, int64_t length, int64_t count, int *first, int *end) {
-    *first = (int)(at * count / length);
-    *end = (int)(((at + 1) * count + length - 1) / length);
+static __device__ __forceinline__ void cells_at(int at, int length, int count, int *first, int *end) {
+    *first = at * count / length;
+    *end = ((at + 1) * count + length - 1) / length;
 }
 
-static __device__ __forceinline__ int64_t cell_size(int64_t i, int64_t length, int64_t count) {
+static __device__ __forceinline__ int cell_size(int i, int length, int count) {
     return ((i + 1) * length + count - 1) / count - i * length / count;
 }
 
 template <typename T, int V>
 static __global__ void __launch_bounds__(THREADS) pyramid_pool_grad(const T *dy, pyramid g, T *out) {
-    const int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x, groups = g.channels / V;
-    const int64_t pixel = i / groups, c = i % groups * V;
+    int64_t group, place, x;
+    const int64_t pixel = mfc_divide((int64_t)blockIdx.x * THREADS + threadIdx.x, g.channels / V, &group);
     if (pixel >= g.pixels)
         return;
-    const int64_t image = pixel / (g.height * g.width), y = pixel / g.width % g.height, x = pixel % g.width;
+    const int64_t image = mfc_divide(pixel, (int64_t)g.height * g.width, &place), c = group * V;
+    const int y = (int)mfc_divide(place, g.width, &x);
     const T *from = dy + image * g.tokens * g.channels + c;
     float sum[V];
 #pragma unroll
     for (int v = 0; v < V; v++)
         sum[v] = 0.0f;
-    for (int l = 0; l < g.count; l++) {
+#pragma unroll /* so that the levels are read where the parameters lie */
+    for (int l = 0; l < MF_MAX_LEVELS; l++) {
+        if (l >= g.count)
+            break;
         const int rows = g.levels[l][0], columns = g.levels[l][1];
         int row, row_end, column, column_end;
         cells_at(y, g.height, rows, &row, &row_end);
-        cells_at(x, g.width, columns, &column, &column_end);
+        cells_at((int)x, g.width, columns, &column, &column_end);
         for (int r = row; r < row_end; r++)
             for (int k = column; k < column_end; k++) {
-                const float size = (float)(cell_size(r, g.height, rows) * cell_size(k, g.width, columns));
+                const float size = (float)cell_size(r, g.height, rows) * (float)cell_size(k, g.width, columns);
                 float v[V];
                 mfc_load<T, V>(from + ((int64_t)r * columns + k) * g.channels, v);
 #pragma unroll
@@ -67,7 +70,8 @@ template <typename T> static mf_status run_pyramid_of(mf_kernel *k, const T *dy,
     enum { V = mfc_wide<T>::V };
     const mf_op *op = &k->op;
     const int64_t *dim = op->output.dim;
-    pyramid g = {dim[0] * dim[1] * dim[2], op->input[0].dim[1], dim[3], dim[1], dim[2], op->attrs.level_count, {{0}}};
+    pyramid g = {
+        dim[0] * dim[1] * dim[2], op->input[0].dim[1], dim[3], (int)dim[1], (int)dim[2], op->attrs.level_count, {{0}}};
     for (int i = 0; i < g.count; i++)
         for (int j = 0; j < 2; j++)
             g.levels[i][j] = op->attrs.levels[i][j];
@@ -80,11 +84,19 @@ static int supports_compute(const mf_stream *s, const mf_op *op) {
     return op->input[0].dtype == s->compute && mfc_uniform(s, op);
 }
 
+static int supports_pyramid(const mf_stream *s, const mf_op *op) {
+    const int64_t most = 1 << 15;
+    for (int i = 0; i < op->attrs.level_count; i++)
+        if (op->attrs.levels[i][0] >= most || op->attrs.levels[i][1] >= most)
+            return 0;
+    return supports_compute(s, op) && op->output.dim[1] < most && op->output.dim[2] < most;
+}
+
 static mf_status run_pyramid(mf_kernel *k, const void *const *in, void *out, void *) {
     MFC_TYPED(k->s->compute, return run_pyramid_of<T>(k, (const T *)in[0], (T *)out));
 }
 
-const mfc_ops mfc_op_pyramid_pool_grad = {supports_compute, NULL, NULL, run_pyramid, NULL};
+const mfc_ops mfc_op_pyramid_pool_grad = {supports_pyramid, NULL, NULL, run_pyramid, NULL};
 
 /* ---- MAXPOOL_GRAD ---- */
 
@@ -95,21 +107,21 @@ typedef struct windows {
 } windows;
 
 /* V taps moved by one access */
-template <int V> struct alignas(2 * V) tap_pack {
-    uint16_t at[V];
-};
+template <int V> struct alignas(2 * V) tap_pack { uint16_t at[V]; };
 
 template <typename T, int V>
 static __global__ void __launch_bounds__(THREADS) find_maxima(const T *x, windows g, uint16_t *taps) {
-    const int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x, groups = g.channels / V;
-    const int64_t window = i / groups, c = i % groups * V, size = (int64_t)g.rows * g.columns;
+    const int64_t size = (int64_t)g.rows * g.columns;
+    int64_t group, place, column;
+    const int64_t window = mfc_divide((int64_t)blockIdx.x * THREADS + threadIdx.x, g.channels / V, &group);
     if (window >= g.images * size)
         return;
-    const int top = (int)(window % size / g.columns) * g.stride[0] - g.pad[0];
-    const int left = (int)(window % g.columns) * g.stride[1] - g.pad[1];
+    const int64_t image = mfc_divide(window, size, &place), c = group * V;
+    const int top = (int)mfc_divide(place, g.columns, &column) * g.stride[0] - g.pad[0];
+    const int left = (int)column * g.stride[1] - g.pad[1];
     const int y0 = top < 0 ? 0 : top, y1 = top + g.kernel[0] < g.height ? top + g.kernel[0] : g.height;
     const int x0 = left < 0 ? 0 : left, x1 = left + g.kernel[1] < g.width ? left + g.kernel[1] : g.width;
-    const T *map = x + window / size * g.height * g.width * g.channels + c;
+    const T *map = x + image * g.height * g.width * g.channels + c;
     float most[V], v[V];
     tap_pack<V> to;
     mfc_load<T, V>(map + ((int64_t)y0 * g.width + x0) * g.channels, most);
@@ -140,11 +152,13 @@ static __device__ __forceinline__ void windows_at(int at, int kernel, int stride
 
 template <typename T, int V>
 static __global__ void __launch_bounds__(THREADS) collect_maxima(const uint16_t *taps, const T *dy, windows g, T *out) {
-    const int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x, groups = g.channels / V;
-    const int64_t pixel = i / groups, c = i % groups * V, size = (int64_t)g.height * g.width;
+    const int64_t size = (int64_t)g.height * g.width;
+    int64_t group, place, left;
+    const int64_t pixel = mfc_divide((int64_t)blockIdx.x * THREADS + threadIdx.x, g.channels / V, &group);
     if (pixel >= g.images * size)
         return;
-    const int y = (int)(pixel % size / g.width), x = (int)(pixel % g.width);
+    const int64_t image = mfc_divide(pixel, size, &place), c = group * V;
+    const int y = (int)mfc_divide(place, g.width, &left), x = (int)left;
     int row, row_end, column, column_end;
     windows_at(y, g.kernel[0], g.stride[0], g.pad[0], g.rows, &row, &row_end);
     windows_at(x, g.kernel[1], g.stride[1], g.pad[1], g.columns, &column, &column_end);
@@ -154,7 +168,7 @@ static __global__ void __launch_bounds__(THREADS) collect_maxima(const uint16_t 
         sum[j] = 0.0f;
     for (int r = row; r < row_end; r++)
         for (int k = column; k < column_end; k++) {
-            const int64_t at = ((pixel / size * g.rows + r) * g.columns + k) * g.channels + c;
+            const int64_t at = ((image * g.rows + r) * g.columns + k) * g.channels + c;
             const int tap = (y + g.pad[0] - r * g.stride[0]) * g.kernel[1] + x + g.pad[1] - k * g.stride[1];
             const tap_pack<V> from = *(const tap_pack<V> *)(const void *)(taps + at);
             float v[V];
@@ -168,8 +182,8 @@ static __global__ void __launch_bounds__(THREADS) collect_maxima(const uint16_t 
 
 static int supports_maxpool(const mf_stream *s, const mf_op *op) {
     const int64_t *dim = op->input[0].dim;
-    return supports_compute(s, op) && (int64_t)op->attrs.kernel[0] * op->attrs.kernel[1] <= 65536 &&
-           dim[1] < 1 << 30 && dim[2] < 1 << 30;
+    return supports_compute(s, op) && (int64_t)op->attrs.kernel[0] * op->attrs.kernel[1] <= 65536 && dim[1] < 1 << 30 &&
+           dim[2] < 1 << 30;
 }
 
 static mf_status prepare_maxpool(mf_kernel *k, mf_kernel_info *info) {
@@ -180,8 +194,8 @@ static mf_status prepare_maxpool(mf_kernel *k, mf_kernel_info *info) {
 template <typename T, int V>
 static mf_status launch_maxpool(mf_kernel *k, const windows *g, const T *x, const T *dy, T *out, uint16_t *taps) {
     const int64_t groups = g->images * (g->channels / V);
-    mf_status status = mfc_launch(k->s, find_maxima<T, V>, grid_of(groups * g->rows * g->columns), THREADS, 0, x, *g,
-                                  taps);
+    mf_status status =
+        mfc_launch(k->s, find_maxima<T, V>, grid_of(groups * g->rows * g->columns), THREADS, 0, x, *g, taps);
     if (status)
         return status;
     return mfc_launch(k->s, collect_maxima<T, V>, grid_of(groups * g->height * g->width), THREADS, 0,
