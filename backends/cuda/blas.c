@@ -1,7 +1,7 @@
 /* Products of matrices over cuBLASLt 12 or 13.
  *
- * cuBLASLt thinks in columns.  A row-major [m, n] is a column-major [n, m], and out^T = op(w)^T op(a)^T, so w is its A, a
- * its B, n its rows and m its columns; the bias lies along its rows, as its epilogue wants it.
+ * cuBLASLt thinks in columns.  A row-major [m, n] is a column-major [n, m], and out^T = op(w)^T op(a)^T, so w is its A,
+ * a its B, n its rows and m its columns; the bias lies along its rows, as its epilogue wants it.
  *
  * The same bits in every run: sums that are split along k meet in the workspace and are added by a second kernel
  * (CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE), never by atomics in the output (INPLACE). */
@@ -15,7 +15,7 @@
 #include "backends/cuda/tuning.h"
 
 enum { CANDIDATES = 8, RUNS = 5, WARNING = 1 };
-enum { WHOLE, REST, CALLS };              /* m; rest */
+enum { WHOLE, REST, CALLS };               /* m; rest */
 enum { ALIGNED, ELEMENTWISE, ALIGNMENTS }; /* pointers of 16 bytes; of an element */
 
 struct mfc_blas {
@@ -130,8 +130,8 @@ static cublasStatus_t describe_matrix(cublasLtMatrixLayoutOpaque_t *layout, mf_d
 
 static cublasStatus_t describe_matrices(mfc_gemm_plan *p) {
     const mfc_gemm *g = &p->gemm;
-    cublasStatus_t s = describe_matrix(&p->w, g->type, g->tw ? g->k : g->n, g->tw ? g->n : g->k, g->ldw, g->batch,
-                                       g->step_w);
+    cublasStatus_t s =
+        describe_matrix(&p->w, g->type, g->tw ? g->k : g->n, g->tw ? g->n : g->k, g->ldw, g->batch, g->step_w);
     for (int call = WHOLE; call < CALLS && s == CUBLAS_STATUS_SUCCESS; call++) {
         int64_t m = call == REST ? g->rest : g->m;
         if (!m)
@@ -326,10 +326,11 @@ static int choose_tuned(mfc_gemm_plan *p) {
     char key[MFC_TUNING_KEY];
     uint64_t word[MFC_TUNING_WORDS];
     cublasLtMatmulAlgo_t algo;
-    snprintf(key, sizeof(key), "%s|%llu|%lldx%lldx%lldx%lld|%d%d|%lld,%lld,%lld|%lld,%lld,%lld|%d>%d|%d%d%d", p->blas->device,
-             p->blas->version, (long long)g->m, (long long)g->n, (long long)g->k, (long long)g->batch, g->ta, g->tw,
-             (long long)g->lda, (long long)g->ldw, (long long)g->ldo, (long long)g->step_a, (long long)g->step_w,
-             (long long)g->step_o, (int)g->type, (int)g->out, g->bias != 0, g->tf32 != 0, g->beta != 0);
+    snprintf(key, sizeof(key), "%s|%llu|%lldx%lldx%lldx%lld|%d%d|%lld,%lld,%lld|%lld,%lld,%lld|%d>%d|%d%d%d",
+             p->blas->device, p->blas->version, (long long)g->m, (long long)g->n, (long long)g->k, (long long)g->batch,
+             g->ta, g->tw, (long long)g->lda, (long long)g->ldw, (long long)g->ldo, (long long)g->step_a,
+             (long long)g->step_w, (long long)g->step_o, (int)g->type, (int)g->out, g->bias != 0, g->tf32 != 0,
+             g->beta != 0);
     if (mfc_tuning_find(p->blas->tuning, key, word)) {
         memcpy(algo.data, word, sizeof(word));
         if (try_algorithm(p, WHOLE, ALIGNED, &algo))

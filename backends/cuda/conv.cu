@@ -1,11 +1,10 @@
 /* CONV2D by the product [N Ho Wo, kh kw C] x [kh kw C, O] with its epilogue (product.cu).
  *
- * A pointwise convolution is the product itself.  Else the windows are gathered into scratch, a chunk of rows at a time: small
- * enough, 32 MB, that the product reads it from the L2.  Patches, whose windows touch nowhere, are the same copy.  Rows
- * are padded with zeros to multiples of 16 bytes (7 x 7 x 3 has none), the weight's too: tensor cores read no others. */
+ * A pointwise convolution is the product itself.  Else the windows are gathered into scratch, a chunk of rows at a
+ * time: small enough, 32 MB, that the product reads it from the L2.  Patches, whose windows touch nowhere, are the same
+ * copy.  Rows are padded with zeros to multiples of 16 bytes (7 x 7 x 3 has none), the weight's too: tensor cores read
+ * no others. */
 #include "backends/cuda/product.h"
-
-enum { CHUNK_BYTES = 32 << 20 };
 
 typedef struct conv {
     mfc_product product;
@@ -61,12 +60,12 @@ static mf_status prepare(mf_kernel *k, mf_kernel_info *info) {
     d->windows = mfc_windows_of(&op->attrs, op->input[MF_IN_X].dim, op->output.dim, k->s->compute);
     d->direct = mfc_is_pointwise(&op->attrs);
     const size_t weight = (size_t)(w->dim[0] * d->windows.row) * size;
-    d->weight_as_stored = !w->constant && op->attrs.kernel[0] * op->attrs.kernel[1] == 1 &&
-                          (d->direct || d->windows.row == d->windows.k);
+    d->weight_as_stored =
+        !w->constant && op->attrs.kernel[0] * op->attrs.kernel[1] == 1 && (d->direct || d->windows.row == d->windows.k);
     if (!w->constant && !d->weight_as_stored)
         d->weight_at = mfc_take(&info->scratch_bytes, weight);
     const mfc_gemm g = gemm_of(k->s, op, d);
-    const int64_t most = d->direct ? 0 : mfc_max(1, CHUNK_BYTES / (d->windows.row * (int64_t)size));
+    const int64_t most = d->direct ? 0 : mfc_max(1, MFC_WINDOW_CHUNK / (d->windows.row * (int64_t)size));
     mf_status status = mfc_product_prepare(k, &d->product, &g, most, &info->scratch_bytes);
     if (status) {
         release(k);

@@ -1,13 +1,12 @@
-/* CONV2D_GRAD_INPUT: the product [N Ho Wo, O] x [O, kh kw C] into scratch, some images at a time, and each pixel collects its
- * own from it (gather.cu).  Where windows overlap the scratch is f32, so that a gradient is rounded once, after the sum.
+/* CONV2D_GRAD_INPUT: the product [N Ho Wo, O] x [O, kh kw C] into scratch, some images at a time, and each pixel
+ * collects its own from it (gather.cu).  Where windows overlap the scratch is f32, so that a gradient is rounded once,
+ * after the sum.
  *
  * CONV2D_GRAD_WEIGHT: dy^T [O, N Ho Wo] x windows(x) [N Ho Wo, kh kw C] in f32, the windows gathered a chunk of rows at
  * a time, each chunk added to what is there by beta = 1; then [O, kh kw, C] is turned to the state dict's order.
  *
  * A pointwise convolution needs neither: its gradients are products. */
 #include "backends/cuda/product.h"
-
-enum { INPUT_BYTES = 64 << 20, WEIGHT_BYTES = 32 << 20 };
 
 typedef struct grad {
     mfc_windows windows;
@@ -71,8 +70,8 @@ static mf_status prepare_input(mf_kernel *k, mf_kernel_info *info) {
     d->columns = overlap ? MF_F32 : k->s->compute;
     d->chunk = w->images;
     if (!d->direct)
-        d->chunk = mfc_min(w->images,
-                           mfc_max(1, INPUT_BYTES / (rows * w->row * (int64_t)mf_dtype_size(d->columns))));
+        d->chunk =
+            mfc_min(w->images, mfc_max(1, MFC_COLUMN_CHUNK / (rows * w->row * (int64_t)mf_dtype_size(d->columns))));
     g->k = g->lda = outputs;
     g->n = g->ldw = g->ldo = d->direct ? w->c : w->row;
     g->m = d->chunk * rows;
@@ -129,7 +128,8 @@ static mf_status prepare_weight(mf_kernel *k, mf_kernel_info *info) {
     const int64_t rows = w->images * w->oh * w->ow, size = (int64_t)mf_dtype_size(k->s->compute);
     mfc_gemm *g = &d->gemm;
     size_t workspace = 0, more = 0;
-    d->chunk = d->direct ? rows : mfc_min(rows, mfc_max(256, WEIGHT_BYTES / (w->row * size) / 256 * 256));
+    d->chunk =
+        d->direct ? rows : mfc_min(rows, mfc_max(MFC_TILE, MFC_WINDOW_CHUNK / (w->row * size) / MFC_TILE * MFC_TILE));
     g->ta = 1;
     g->m = g->lda = op->input[1].dim[3];
     g->n = g->ldw = g->ldo = d->direct ? w->c : w->row;
@@ -168,11 +168,10 @@ static mf_status run_weight(mf_kernel *k, const void *const *in, void *out, void
         status = mfc_gather(k->s, w, type, in[0], row, count, room + d->columns_at);
         if (!status)
             status = mfc_gemm_run(count == d->chunk ? d->plan : d->rest, k->s->queue, d->gemm.m,
-                                  mfc_at(in[1], row * d->gemm.m, type), room + d->columns_at, NULL, row ? product : NULL,
-                                  product, NULL, NULL, workspace);
+                                  mfc_at(in[1], row * d->gemm.m, type), room + d->columns_at, NULL,
+                                  row ? product : NULL, product, NULL, NULL, workspace);
     }
-    return status ? status
-                  : mfc_weight_back(k->s, w, d->gemm.m, (const float *)(void *)product, (float *)out);
+    return status ? status : mfc_weight_back(k->s, w, d->gemm.m, (const float *)(void *)product, (float *)out);
 }
 
 const mfc_ops mfc_op_conv2d_grad_weight = {supports_weight, prepare_weight, NULL, run_weight, release};

@@ -1,7 +1,7 @@
 /* E4M3: 448 is its largest value, so what a product reads is divided by scale = largest magnitude / 448.
  *
- * While the stream is calibrated, a kernel that has a form in E4M3 runs in 16 bits and notes the largest magnitude that it
- * reads: blocks take the maximum of their part, one block the maximum of those and of what was seen before.  When
+ * While the stream is calibrated, a kernel that has a form in E4M3 runs in 16 bits and notes the largest magnitude that
+ * it reads: blocks take the maximum of their part, one block the maximum of those and of what was seen before.  When
  * calibration ends, the scales are set; a kernel that has seen nothing goes on in 16 bits.  The scale is one number a
  * tensor: the input's values beyond what was seen are clamped.
  *
@@ -85,15 +85,15 @@ mf_status mfc_fp8_observe(const mfc_fp8 *f, mf_dtype type, int64_t n, const void
     if (type == MF_F32)
         return 0; /* there is no such kernel */
     if (type == MF_F16)
-        status = by_vectors ? mfc_launch(f->stream, mfc_range_parts<__half, 8>, dim3((unsigned)parts), THREADS, 0, count,
-                                         (const __half *)from, f->memory + PART)
-                            : mfc_launch(f->stream, mfc_range_parts<__half, 1>, dim3((unsigned)parts), THREADS, 0, count,
-                                         (const __half *)from, f->memory + PART);
+        status = by_vectors ? mfc_launch(f->stream, mfc_range_parts<__half, 8>, dim3((unsigned)parts), THREADS, 0,
+                                         count, (const __half *)from, f->memory + PART)
+                            : mfc_launch(f->stream, mfc_range_parts<__half, 1>, dim3((unsigned)parts), THREADS, 0,
+                                         count, (const __half *)from, f->memory + PART);
     else
-        status = by_vectors ? mfc_launch(f->stream, mfc_range_parts<__nv_bfloat16, 8>, dim3((unsigned)parts), THREADS, 0,
-                                         count, (const __nv_bfloat16 *)from, f->memory + PART)
-                            : mfc_launch(f->stream, mfc_range_parts<__nv_bfloat16, 1>, dim3((unsigned)parts), THREADS, 0,
-                                         count, (const __nv_bfloat16 *)from, f->memory + PART);
+        status = by_vectors ? mfc_launch(f->stream, mfc_range_parts<__nv_bfloat16, 8>, dim3((unsigned)parts), THREADS,
+                                         0, count, (const __nv_bfloat16 *)from, f->memory + PART)
+                            : mfc_launch(f->stream, mfc_range_parts<__nv_bfloat16, 1>, dim3((unsigned)parts), THREADS,
+                                         0, count, (const __nv_bfloat16 *)from, f->memory + PART);
     if (status)
         return status;
     return mfc_launch(f->stream, mfc_range_join, dim3(1), THREADS, 0, parts, (const float *)(f->memory + PART),
@@ -142,8 +142,8 @@ static mf_status settle(mfc_fp8 *f) {
     if (status || !(most > 0) || !(most < INFINITY))
         return status;
     const float scale = fmaxf(most / 448, 1e-12f);
-    status = mfc_check(
-        s, cudaMemcpyAsync(f->memory + SCALE, &scale, sizeof(scale), cudaMemcpyHostToDevice, s->queue), "a scale");
+    status = mfc_check(s, cudaMemcpyAsync(f->memory + SCALE, &scale, sizeof(scale), cudaMemcpyHostToDevice, s->queue),
+                       "a scale");
     if (!status)
         status = mfc_check(s, cudaStreamSynchronize(s->queue), "a scale");
     f->ready = !status;

@@ -1,15 +1,16 @@
 /* Windows of a map to rows of a matrix (im2col), rows to a map (col2im), and weights in the order of such rows.
  *
- * A row of a window, kw c values, is one run of the map's memory: the gather copies runs, by vectors where every run begins at
- * a multiple of one; a vector is then wholly inside the map or wholly outside, where zeros stand.  The collection adds, for each
- * pixel, the windows that hold it, in the order of the taps: no two threads write to one place. */
+ * A row of a window, kw c values, is one run of the map's memory: the gather copies runs, by vectors where every run
+ * begins at a multiple of one; a vector is then wholly inside the map or wholly outside, where zeros stand.  The
+ * collection adds, for each pixel, the windows that hold it, in the order of the taps: no two threads write to one
+ * place. */
 #include "backends/cuda/product.h"
 
 enum { THREADS = 256 };
 
 mfc_windows mfc_windows_of(const mf_attrs *a, const int64_t *x, const int64_t *out, mf_dtype type) {
-    mfc_windows w = {x[0], x[1], x[2], x[3], out[1], out[2], a->kernel[0], a->kernel[1],
-                     a->stride[0], a->stride[1], a->pad[0], a->pad[1], 0, 0};
+    mfc_windows w = {x[0],         x[1],         x[2],         x[3],      out[1],    out[2], a->kernel[0],
+                     a->kernel[1], a->stride[0], a->stride[1], a->pad[0], a->pad[1], 0,      0};
     int64_t wide = 16 / (int64_t)mf_dtype_size(type);
     w.k = (int64_t)w.kh * w.kw * w.c;
     w.row = mfc_div_up(w.k, wide) * wide; /* tensor cores want rows of 16 bytes */
@@ -19,9 +20,9 @@ mfc_windows mfc_windows_of(const mf_attrs *a, const int64_t *x, const int64_t *o
 int mfc_windows_fit(const mfc_windows *w) {
     int64_t most = (int64_t)1 << 28;
     return w->c > 0 && w->kh > 0 && w->kw > 0 && w->sh > 0 && w->sw > 0 && w->oh > 0 && w->ow > 0 && w->h > 0 &&
-           w->w > 0 && w->oh < most / w->ow && w->row < most && w->h < most / w->w && w->w < most / w->c && w->h < 4 * most / (w->w * w->c) && w->ph >= 0 &&
-           w->pw >= 0 && w->ph < most && w->pw < most / w->c && w->sw < most / w->c && w->ow < most / (w->sw * w->c) &&
-           w->oh < most / w->sh;
+           w->w > 0 && w->oh < most / w->ow && w->row < most && w->h < most / w->w && w->w < most / w->c &&
+           w->h < 4 * most / (w->w * w->c) && w->ph >= 0 && w->pw >= 0 && w->ph < most && w->pw < most / w->c &&
+           w->sw < most / w->c && w->ow < most / (w->sw * w->c) && w->oh < most / w->sh;
 }
 
 int mfc_is_pointwise(const mf_attrs *a) {
@@ -63,9 +64,20 @@ template <typename T, int V>
 static mf_status gather_part(const mf_stream *s, const mfc_windows *w, const void *x, int64_t row, int64_t count,
                              void *to) {
     const int64_t windows = w->oh * w->ow;
-    gather_form f = {mfc_divisor_of(w->row / V), mfc_divisor_of(w->kw * w->c / V), mfc_divisor_of(windows),
-                     mfc_divisor_of(w->ow), (unsigned)(count * w->row / V), (unsigned)(row % windows), row / windows,
-                     (int)w->h, (int)(w->w * w->c), w->sh, w->ph, (int)(w->sw * w->c), (int)(w->pw * w->c), w->kh};
+    gather_form f = {mfc_divisor_of(w->row / V),
+                     mfc_divisor_of(w->kw * w->c / V),
+                     mfc_divisor_of(windows),
+                     mfc_divisor_of(w->ow),
+                     (unsigned)(count * w->row / V),
+                     (unsigned)(row % windows),
+                     row / windows,
+                     (int)w->h,
+                     (int)(w->w * w->c),
+                     w->sh,
+                     w->ph,
+                     (int)(w->sw * w->c),
+                     (int)(w->pw * w->c),
+                     w->kh};
     return mfc_launch(s, mfc_gather_kernel<T, V>, dim3((unsigned)mfc_min(mfc_div_up(f.count, THREADS), 8192)), THREADS,
                       0, f, (const T *)x, (T *)to);
 }
@@ -126,7 +138,8 @@ static __global__ void mfc_collect_kernel(collect_form f, const S *from, T *x) {
                 if (column < kx || ox >= f.ow)
                     continue;
                 float v[V];
-                mfc_load<S, V>(from + (((int64_t)n * f.oh + oy) * f.ow + ox) * f.row + (ky * f.kw + kx) * (int64_t)f.c + c, v);
+                mfc_load<S, V>(
+                    from + (((int64_t)n * f.oh + oy) * f.ow + ox) * f.row + (ky * f.kw + kx) * (int64_t)f.c + c, v);
 #pragma unroll
                 for (int j = 0; j < V; j++)
                     sum[j] += v[j];
@@ -138,9 +151,20 @@ static __global__ void mfc_collect_kernel(collect_form f, const S *from, T *x) {
 
 template <typename S, typename T, int V>
 static mf_status collect_part(const mf_stream *s, const mfc_windows *w, int64_t images, const void *from, void *x) {
-    collect_form f = {mfc_divisor_of(w->c / V), mfc_divisor_of(w->w), mfc_divisor_of(w->h),
-                      (unsigned)(images * w->h * w->w * w->c / V), (int)w->oh, (int)w->ow, w->kh, w->kw, w->sh, w->sw,
-                      w->ph, w->pw, (int)w->c, w->row};
+    collect_form f = {mfc_divisor_of(w->c / V),
+                      mfc_divisor_of(w->w),
+                      mfc_divisor_of(w->h),
+                      (unsigned)(images * w->h * w->w * w->c / V),
+                      (int)w->oh,
+                      (int)w->ow,
+                      w->kh,
+                      w->kw,
+                      w->sh,
+                      w->sw,
+                      w->ph,
+                      w->pw,
+                      (int)w->c,
+                      w->row};
     return mfc_launch(s, mfc_collect_kernel<S, T, V>, dim3((unsigned)mfc_min(mfc_div_up(f.count, THREADS), 8192)),
                       THREADS, 0, f, (const S *)from, (T *)x);
 }

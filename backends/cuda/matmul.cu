@@ -1,14 +1,12 @@
 /* MATMUL: out = residual + scale act(a b + bias), by product.cu.
  *
- * Without ta everything before the last dimension of a is rows of one product; with ta it is a batch of products that share
- * b.  b is read in the order it is stored in, whatever tb: cuBLASLt is fast in either.
+ * Without ta everything before the last dimension of a is rows of one product; with ta it is a batch of products that
+ * share b.  b is read in the order it is stored in, whatever tb: cuBLASLt is fast in either.
  *
  * With MF_MATH_FP8, a product with a constant b keeps two forms of it: in 16 bits, and in E4M3 as [N, K], the one order
  * that cuBLASLt takes.  A run rounds a to E4M3 into scratch, by the scale that calibration found, a chunk of rows at a
  * time; until there is one, and where operands are not aligned, it computes in 16 bits. */
 #include "backends/cuda/product.h"
-
-enum { FP8_BYTES = 16 << 20 }; /* of a chunk of a in E4M3: read again from the L2 */
 
 typedef struct matmul {
     mfc_product wide; /* in the stream's type */
@@ -65,7 +63,7 @@ static void prepare_fp8(mf_kernel *k, matmul *d, const mfc_gemm *wide, size_t *s
     g.type = MF_I8;
     g.tw = 1;
     g.ldw = g.k;
-    if (mfc_product_prepare(k, &d->narrow, &g, FP8_BYTES / g.k, &used))
+    if (mfc_product_prepare(k, &d->narrow, &g, mfc_max(1, MFC_FP8_CHUNK / g.k), &used))
         return; /* cuBLASLt says no: 16 bits then */
     d->rounded_at = mfc_take(&used, (size_t)(d->narrow.gemm.m * g.k));
     d->fp8 = !mfc_fp8_open(k->s, &d->range);
@@ -154,8 +152,8 @@ static mf_status run_narrow(mf_kernel *k, const matmul *d, const void *const *in
         status = mfc_fp8_round(&d->range, k->s->compute, count * p->gemm.k,
                                mfc_at(in[MF_IN_X], row * p->gemm.k, k->s->compute), rounded);
         if (!status)
-            status = mfc_product_chunk(k, p, row, count, rounded, weight + 256, bias, in, out, scratch,
-                                       d->range.memory, (const float *)(const void *)weight);
+            status = mfc_product_chunk(k, p, row, count, rounded, weight + 256, bias, in, out, scratch, d->range.memory,
+                                       (const float *)(const void *)weight);
     }
     return status;
 }

@@ -1,5 +1,6 @@
 /* Constants: converted by the host's threads into the type and order that the products read, checked, and sent to the
- * device.  A weight is stored in f32, f16 or bf16; what is NaN or infinite, or becomes so in the new type, is refused. */
+ * device.  A weight is stored in f32, f16 or bf16; what is NaN or infinite, or becomes so in the new type, is refused.
+ */
 #include "backends/cuda/product.h"
 
 #include <cuda_fp8.h>
@@ -74,8 +75,8 @@ static void pack_fp8_rows(void *arg, int task) {
     const mfc_packing *p = j->p;
     for (int64_t o = p->outputs * task / j->tasks; o < p->outputs * (task + 1) / j->tasks; o++)
         for (int64_t c = 0; c < p->row; c++)
-            j->to[o * p->row + c] = (char)__nv_cvt_float_to_fp8(read_value(j->plain, fp8_place(j, o, c), p->from) / j->scale,
-                                                                __NV_SATFINITE, __NV_E4M3);
+            j->to[o * p->row + c] = (char)__nv_cvt_float_to_fp8(
+                read_value(j->plain, fp8_place(j, o, c), p->from) / j->scale, __NV_SATFINITE, __NV_E4M3);
 }
 
 /* ---- jobs ---- */
@@ -115,8 +116,9 @@ mf_status mfc_pack_weight(mf_kernel *k, const mfc_packing *p, const void *plain,
     int bad = 0;
     for (int i = 0; i < j.tasks; i++)
         bad |= j.bad[i];
-    mf_status status = bad ? host->fail(host->context, NUMERIC, p->to == MF_F16 ? "a weight holds NaN, infinity or more than f16 does"
-                                                                                : "a weight holds NaN or infinity")
+    mf_status status = bad ? host->fail(host->context, NUMERIC,
+                                        p->to == MF_F16 ? "a weight holds NaN, infinity or more than f16 does"
+                                                        : "a weight holds NaN or infinity")
                            : send(k->s, packed, room, bytes);
     host->free(host->context, room);
     return status;

@@ -12,15 +12,13 @@
  * A bias is read in the output's type, so a constant one is packed so; another is rounded into scratch by each run. */
 #include "backends/cuda/product.h"
 
-enum { CHUNK_BYTES = 16 << 20, TILE = 256 };
-
 /* Chunks of equal size, whole tiles, of `most` rows or so. */
 static int64_t chunk_rows(int64_t rows, int64_t most) {
-    most = mfc_max(most, TILE);
+    most = mfc_max(most, MFC_TILE);
     if (rows <= most + most / 4)
         return rows;
     int64_t chunks = mfc_div_up(rows, most);
-    return mfc_min(rows, mfc_div_up(mfc_div_up(rows, chunks), TILE) * TILE);
+    return mfc_min(rows, mfc_div_up(mfc_div_up(rows, chunks), MFC_TILE) * MFC_TILE);
 }
 
 mf_status mfc_product_prepare(mf_kernel *k, mfc_product *p, const mfc_gemm *gemm, int64_t most, size_t *scratch) {
@@ -38,7 +36,7 @@ mf_status mfc_product_prepare(mf_kernel *k, mfc_product *p, const mfc_gemm *gemm
     p->own = p->act != MF_ACT_NONE || p->has_scale;
     p->aside = p->own && p->has_residual;
     if (p->own && gemm->batch == 1 && !gemm->ta) {
-        int64_t fits = CHUNK_BYTES / (gemm->n * (int64_t)size);
+        int64_t fits = MFC_OUTPUT_CHUNK / (gemm->n * (int64_t)size);
         most = most ? mfc_min(most, fits) : mfc_max(fits, 1);
     }
     if (most)
@@ -61,7 +59,8 @@ void mfc_product_release(mfc_product *p) {
     p->plan = NULL;
 }
 
-mf_status mfc_product_begin(mf_kernel *k, const mfc_product *p, const void *const *in, void *scratch, const void **bias) {
+mf_status mfc_product_begin(mf_kernel *k, const mfc_product *p, const void *const *in, void *scratch,
+                            const void **bias) {
     *bias = in[MF_IN_BIAS];
     if (!p->has_bias || p->packed_bias || (p->gemm.out == MF_F32 && mfc_aligned(*bias)))
         return 0;
@@ -70,9 +69,9 @@ mf_status mfc_product_begin(mf_kernel *k, const mfc_product *p, const void *cons
     return mfc_convert_vector(k->s, p->gemm.out, p->gemm.n, (const float *)in[MF_IN_BIAS], to);
 }
 
-mf_status mfc_product_chunk(mf_kernel *k, const mfc_product *p, int64_t row, int64_t count, const void *a, const void *w,
-                            const void *bias, const void *const *in, void *out, void *scratch, const float *scale_a,
-                            const float *scale_w) {
+mf_status mfc_product_chunk(mf_kernel *k, const mfc_product *p, int64_t row, int64_t count, const void *a,
+                            const void *w, const void *bias, const void *const *in, void *out, void *scratch,
+                            const float *scale_a, const float *scale_w) {
     const int64_t n = p->gemm.n, at = row * n;
     const void *residual = p->has_residual ? mfc_at(in[MF_IN_RESIDUAL], at, p->gemm.out) : NULL;
     void *to = mfc_at(out, at, p->gemm.out), *product = p->aside ? (char *)scratch + p->aside_at : to;

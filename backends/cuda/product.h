@@ -12,7 +12,29 @@
 #include "backends/cuda/blas.h"
 #include "backends/cuda/launch.h"
 
-/* Division of numbers below 2^31 by one that is known at launch: a product and a shift (Granlund and Montgomery, 1994). */
+/* Bytes of a chunk of rows: of the output that epilogue.cu goes over again, of a in E4M3, of gathered windows, of the
+ * columns of CONV2D_GRAD_INPUT; and what the rows of a chunk are a multiple of.  The emulator's are small, so that
+ * tests see several chunks, and shorter last ones. */
+#ifdef MFC_EMULATE
+enum {
+    MFC_OUTPUT_CHUNK = 8 << 10,
+    MFC_FP8_CHUNK = 4 << 10,
+    MFC_WINDOW_CHUNK = 16 << 10,
+    MFC_COLUMN_CHUNK = 64 << 10,
+    MFC_TILE = 16
+};
+#else
+enum {
+    MFC_OUTPUT_CHUNK = 16 << 20,
+    MFC_FP8_CHUNK = 16 << 20,
+    MFC_WINDOW_CHUNK = 32 << 20,
+    MFC_COLUMN_CHUNK = 64 << 20,
+    MFC_TILE = 256
+};
+#endif
+
+/* Division of numbers below 2^31 by one that is known at launch: a product and a shift (Granlund and Montgomery, 1994).
+ */
 typedef struct mfc_divisor {
     unsigned by, factor, shift;
 } mfc_divisor;
@@ -43,24 +65,25 @@ mf_status mfc_convert_vector(const mf_stream *s, mf_dtype type, int64_t n, const
 typedef struct mfc_product {
     mfc_gemm gemm;
     mfc_gemm_plan *plan;
-    int64_t rows;        /* of all chunks */
+    int64_t rows; /* of all chunks */
     int act, has_scale, has_residual, has_bias;
-    int own;             /* act or scale: our pass follows */
-    int aside;           /* the product goes to scratch: the residual may lie where the output will */
-    int packed_bias;     /* it has the output's type */
+    int own;         /* act or scale: our pass follows */
+    int aside;       /* the product goes to scratch: the residual may lie where the output will */
+    int packed_bias; /* it has the output's type */
     size_t bias_at, aside_at, workspace_at;
 } mfc_product;
 
-/* gemm: m is the number of all rows.  most: rows that the caller wants in a chunk at most; 0: no bound.  scratch: in: what
- * the caller uses of it; out: what is used then. */
+/* gemm: m is the number of all rows.  most: rows that the caller wants in a chunk at most; 0: no bound.  scratch: in:
+ * what the caller uses of it; out: what is used then. */
 mf_status mfc_product_prepare(mf_kernel *k, mfc_product *p, const mfc_gemm *gemm, int64_t most, size_t *scratch);
 void mfc_product_release(mfc_product *p);
 /* Before the chunks of a run: what *bias is from now on. */
-mf_status mfc_product_begin(mf_kernel *k, const mfc_product *p, const void *const *in, void *scratch, const void **bias);
+mf_status mfc_product_begin(mf_kernel *k, const mfc_product *p, const void *const *in, void *scratch,
+                            const void **bias);
 /* Rows row .. row + count - 1: a points at the first of them; in and out are the operation's. */
-mf_status mfc_product_chunk(mf_kernel *k, const mfc_product *p, int64_t row, int64_t count, const void *a, const void *w,
-                            const void *bias, const void *const *in, void *out, void *scratch, const float *scale_a,
-                            const float *scale_w);
+mf_status mfc_product_chunk(mf_kernel *k, const mfc_product *p, int64_t row, int64_t count, const void *a,
+                            const void *w, const void *bias, const void *const *in, void *out, void *scratch,
+                            const float *scale_a, const float *scale_w);
 
 /* ---- pack.cu ---- */
 /* to[o][tap][channel] = from[o][channel][tap], rows of `row` values, the rest of a row is 0. */
@@ -71,7 +94,8 @@ typedef struct mfc_packing {
 
 /* packed: device memory.  NaN, infinity, and what is infinite in the new type is refused. */
 mf_status mfc_pack_weight(mf_kernel *k, const mfc_packing *p, const void *plain, void *packed);
-/* The same rows in E4M3 behind one scale for all: scale (f32, at packed), values at packed + 256.  turn: from is [row][outputs]
+/* The same rows in E4M3 behind one scale for all: scale (f32, at packed), values at packed + 256.  turn: from is
+ * [row][outputs]
  */
 mf_status mfc_pack_fp8(mf_kernel *k, const mfc_packing *p, int turn, const void *plain, void *packed);
 /* MATMUL's and CONV2D's constant bias, [n], in the output's type; and whether there is one to be packed. */
@@ -96,7 +120,8 @@ mf_status mfc_fp8_observe(const mfc_fp8 *f, mf_dtype type, int64_t n, const void
 mf_status mfc_fp8_round(const mfc_fp8 *f, mf_dtype type, int64_t n, const void *from, void *to);
 
 /* ---- gather.cu ---- */
-/* A convolution's windows: the map x, the map of the windows, and rows of k = kh kw c values, `row` with what pads them. */
+/* A convolution's windows: the map x, the map of the windows, and rows of k = kh kw c values, `row` with what pads
+ * them. */
 typedef struct mfc_windows {
     int64_t images, h, w, c, oh, ow;
     int kh, kw, sh, sw, ph, pw;
@@ -110,7 +135,8 @@ int mfc_is_pointwise(const mf_attrs *a);
 /* Rows of windows row .. row + count - 1 (counted over the batch) to `to` */
 mf_status mfc_gather(const mf_stream *s, const mfc_windows *w, mf_dtype type, const void *x, int64_t row, int64_t count,
                      void *to);
-/* The other way: a pixel is the sum of what the windows that hold it have for it; `images` of them; from: f32 or `type` */
+/* The other way: a pixel is the sum of what the windows that hold it have for it; `images` of them; from: f32 or `type`
+ */
 mf_status mfc_collect(const mf_stream *s, const mfc_windows *w, mf_dtype from_type, mf_dtype type, int64_t images,
                       const void *from, void *x);
 /* w [o, c, taps] as [o, taps, c], rows of w->row values; and back, f32 */

@@ -1,23 +1,16 @@
 /* The scan of a gallery (docs/decisions/0013-exact-search.md).
  *
- * Block by block of rows: scores [queries, rows] = queries rows^T in strict f32, whatever the stream's type, and lists of
- * the rows that may matter (scan_kernels.cu), which stay on the device until the end; then the host joins them as it does
- * those of threads.  f16 and int8 rows are widened to f32 first, exactly, into a buffer that stays in the L2: so the one bound
- * below holds for all of them.  (Two f16 products of a query split in two would use tensor cores; their sums are not
- * documented well enough for a proof.)
+ * Block by block of rows: scores [queries, rows] = queries rows^T in strict f32, whatever the stream's type, and lists
+ * of the rows that may matter (scan_kernels.cu), which stay on the device until the end; then the host joins them as it
+ * does those of threads.  f16 and int8 rows are widened to f32 first, exactly, into a buffer that stays in the L2: so
+ * the one bound below holds for all of them.  (Two f16 products of a query split in two would use tensor cores; their
+ * sums are not documented well enough for a proof.)
  *
  * Error: a sum of m products in any order, fused or not, is off by at most m u / (1 - m u) sum |q x|; and one more for
  * the scale. */
 #include "backends/cuda/scan_state.h"
 
 #include "backends/scan.h"
-
-enum {
-    GROUP = 1024,              /* queries at a time */
-    WIDE_BYTES = 32 << 20,     /* of a block of rows in f32 */
-    SCORE_BYTES = 64 << 20,    /* of a block's scores */
-    LIST_BYTES = 256 << 20     /* of all lists */
-};
 
 float mfc_scan_error(mf_stream *s, mf_dtype dtype, int64_t size) {
     (void)s;
@@ -28,7 +21,7 @@ float mfc_scan_error(mf_stream *s, mf_dtype dtype, int64_t size) {
 /* ---- sizes ---- */
 
 static int64_t group_of(const mf_scan *scan) {
-    return mfc_max(1, mfc_min(scan->n, GROUP));
+    return mfc_max(1, mfc_min(scan->n, MFC_SCAN_GROUP));
 }
 
 static int64_t list_places(const mf_scan *scan) {
@@ -38,7 +31,7 @@ static int64_t list_places(const mf_scan *scan) {
 /* Lists of each query: enough blocks of threads to fill a device. */
 static int64_t segments_of(const mf_scan *scan) {
     const int64_t n = group_of(scan);
-    int64_t most = LIST_BYTES / (n * list_places(scan) * (int64_t)sizeof(mfc_scan_item));
+    int64_t most = MFC_SCAN_LISTS / (n * list_places(scan) * (int64_t)sizeof(mfc_scan_item));
     return mfc_max(1, mfc_min(most, mfc_min(16, 512 / n)));
 }
 
@@ -46,8 +39,8 @@ static int64_t segments_of(const mf_scan *scan) {
 static int64_t block_rows(const mf_scan *scan) {
     const int64_t most = mfc_scan_piece_rows(scan->dtype, scan->size);
     int64_t rows = 1;
-    while (rows < scan->count && 2 * rows <= most && 2 * rows * scan->size * 4 <= WIDE_BYTES &&
-           2 * rows * group_of(scan) * 4 <= SCORE_BYTES)
+    while (rows < scan->count && 2 * rows <= most && 2 * rows * scan->size * 4 <= MFC_SCAN_WIDE &&
+           2 * rows * group_of(scan) * 4 <= MFC_SCAN_SCORES)
         rows *= 2;
     return rows;
 }
@@ -180,14 +173,18 @@ static mf_status scan_block(mf_stream *s, mfc_scan_state *state, const layout *l
     const void *rows = b.rows;
     *end = b.end;
     if (!status && (g->dtype != MF_F32 || !b.gathered)) {
-        status = mfc_scan_widen(s, g->dtype, b.end - begin, g->size, b.rows, b.gathered ? NULL : b.list, b.first, l->wide);
+        status =
+            mfc_scan_widen(s, g->dtype, b.end - begin, g->size, b.rows, b.gathered ? NULL : b.list, b.first, l->wide);
         rows = l->wide;
     }
-    /* The product is that of a whole block: what lies behind the last rows is memory too, and its scores are not read. */
+    /* The product is that of a whole block: what lies behind the last rows is memory too, and its scores are not read.
+     */
     if (!status)
-        status = mfc_gemm_run(state->plan, s->queue, g->n, l->queries, rows, NULL, NULL, l->scores, NULL, NULL, l->workspace);
+        status = mfc_gemm_run(state->plan, s->queue, g->n, l->queries, rows, NULL, NULL, l->scores, NULL, NULL,
+                              l->workspace);
     if (!status) {
-        const mfc_scan_block scored = {b.end - begin, state->block, l->scores, b.width, b.scale, b.list, (uint32_t)begin};
+        const mfc_scan_block scored = {b.end - begin, state->block, l->scores,      b.width,
+                                       b.scale,       b.list,       (uint32_t)begin};
         status = mfc_scan_select(s, &l->lists, &scored);
     }
     return status ? status : mfc_check(s, cudaEventRecord(b.slot->used, s->queue), "an event");
@@ -256,9 +253,9 @@ mf_status mfc_scan(mf_stream *s, const mf_scan *scan, void *scratch) {
     mf_status status = state ? 0 : MFC_MEMORY;
     for (int64_t q = 0; q < scan->n && !scan->count; q++)
         scan->found[q] = 0;
-    for (int64_t q = 0; q < scan->n && scan->count && !status; q += GROUP) {
+    for (int64_t q = 0; q < scan->n && scan->count && !status; q += MFC_SCAN_GROUP) {
         mf_scan g = *scan;
-        g.n = mfc_min(GROUP, scan->n - q);
+        g.n = mfc_min(MFC_SCAN_GROUP, scan->n - q);
         g.queries += q * g.size;
         g.query_norm += q;
         g.floor += q;

@@ -1,9 +1,9 @@
 /* The lists of a scan (backends/scan.h) on the device.
  *
- * A block of threads works on one list: it goes over its part of the query's scores THREADS at a time; those that may matter
- * are written behind the list in the order of the rows, by a prefix sum.  When a list has less room than a whole step, it is
- * pruned: the k-th largest lower bound becomes the floor.  It is found bit by bit: 32 counts over the list.  Nothing is
- * done by atomics, so the lists are the same in every run. */
+ * A block of threads works on one list: it goes over its part of the query's scores THREADS at a time; those that may
+ * matter are written behind the list in the order of the rows, by a prefix sum.  When a list has less room than a whole
+ * step, it is pruned: the k-th largest lower bound becomes the floor.  It is found bit by bit: 32 counts over the list.
+ * Nothing is done by atomics, so the lists are the same in every run. */
 #include "backends/cuda/scan_state.h"
 
 #include "backends/scan.h"
@@ -24,8 +24,8 @@ static __device__ __forceinline__ float widen_value(signed char x) {
 
 /* V: 16 bytes of S, or 1.  A warp does a row. */
 template <typename S, int V>
-static __global__ void mfc_widen_kernel(int64_t count, int64_t size, const S *rows, const uint32_t *list, uint32_t first,
-                                        float *to) {
+static __global__ void mfc_widen_kernel(int64_t count, int64_t size, const S *rows, const uint32_t *list,
+                                        uint32_t first, float *to) {
     const int64_t warps = (int64_t)gridDim.x * WARPS;
     for (int64_t i = (int64_t)blockIdx.x * WARPS + threadIdx.x / MFC_WARP; i < count; i += warps) {
         const S *from = rows + (list ? (int64_t)(list[i] - first) : i) * size;
@@ -217,7 +217,8 @@ static __global__ void mfc_finish_kernel(mfc_scan_lists l, mfc_scan_result r) {
 }
 
 mf_status mfc_scan_start(const mf_stream *s, const mfc_scan_lists *l, const float *floor) {
-    return mfc_launch(s, mfc_start_kernel, dim3((unsigned)mfc_div_up(l->n * l->segments, THREADS)), THREADS, 0, *l, floor);
+    return mfc_launch(s, mfc_start_kernel, dim3((unsigned)mfc_div_up(l->n * l->segments, THREADS)), THREADS, 0, *l,
+                      floor);
 }
 
 mf_status mfc_scan_select(const mf_stream *s, const mfc_scan_lists *l, const mfc_scan_block *b) {

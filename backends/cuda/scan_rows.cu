@@ -1,18 +1,16 @@
 /* Where a scan's rows come from.
  *
  * The gallery that was scanned last stays in device memory as far as there is room (four fifths of what is free, and
- * the stream's limit), in pieces of 64 MB.  The interface does not say when rows change, so a piece is believed while the
- * address, the type, the size, the first bytes of its first row and the norm of every row that is asked for are those that
- * were copied.  What is not there is copied through two pinned buffers on a queue of its own, so that the copy of a
- * block overlaps the products of the one before; of a list, the host gathers the rows.
+ * the stream's limit), in pieces of 64 MB.  The interface does not say when rows change, so a piece is believed while
+ * the address, the type, the size, the first bytes of its first row and the norm of every row that is asked for are
+ * those that were copied.  What is not there is copied through two pinned buffers on a queue of its own, so that the
+ * copy of a block overlaps the products of the one before; of a list, the host gathers the rows.
  *
- * Rows of a list that are in a piece are gathered by the device.  A list never fills pieces: a search near a place would
- * copy the whole gallery for it. */
+ * Rows of a list that are in a piece are gathered by the device.  A list never fills pieces: a search near a place
+ * would copy the whole gallery for it. */
 #include "backends/cuda/scan_state.h"
 
 #include "backends/scan.h"
-
-enum { PIECE_BYTES = 64 << 20 };
 
 static const mf_host *host_of(const mf_stream *s) {
     return s->device->host;
@@ -20,7 +18,7 @@ static const mf_host *host_of(const mf_stream *s) {
 
 int64_t mfc_scan_piece_rows(mf_dtype dtype, int64_t size) { /* a power of two */
     int64_t rows = 1;
-    while (2 * rows * size * (int64_t)mf_dtype_size(dtype) <= PIECE_BYTES)
+    while (2 * rows * size * (int64_t)mf_dtype_size(dtype) <= MFC_SCAN_PIECE)
         rows *= 2;
     return rows;
 }
@@ -76,7 +74,8 @@ static size_t row_bytes(const mf_scan *scan) {
 
 static void read_sample(const mf_scan *scan, int64_t row, unsigned char sample[64]) {
     memset(sample, 0, 64);
-    memcpy(sample, (const char *)scan->rows + (size_t)row * row_bytes(scan), row_bytes(scan) < 64 ? row_bytes(scan) : 64);
+    memcpy(sample, (const char *)scan->rows + (size_t)row * row_bytes(scan),
+           row_bytes(scan) < 64 ? row_bytes(scan) : 64);
 }
 
 /* Whether rows begin .. end - 1, all of piece i, are there and are still those. */
@@ -221,7 +220,8 @@ static int64_t block_end(const mfc_scan_state *state, const mf_scan *scan, int64
 }
 
 /* Rows, or numbers alone, into pinned memory. */
-static void stage(const mfc_scan_state *state, const mf_scan *scan, const mfc_scan_source *b, int with_rows, float error) {
+static void stage(const mfc_scan_state *state, const mf_scan *scan, const mfc_scan_source *b, int with_rows,
+                  float error) {
     const size_t bytes = row_bytes(scan);
     char *pinned = b->slot->pinned;
     float *width = (float *)(void *)(pinned + state->width_at), *scale = (float *)(void *)(pinned + state->scale_at);

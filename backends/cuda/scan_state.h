@@ -13,6 +13,26 @@
 
 enum { MFC_SCAN_THREADS = 256, MFC_SCAN_SLOTS = 2 };
 
+/* Queries at a time; bytes of a piece of a gallery, of a block of rows in f32, of a block's scores, of all lists.  The
+ * emulator's are small, so that tests see several of each. */
+#ifdef MFC_EMULATE
+enum {
+    MFC_SCAN_GROUP = 48,
+    MFC_SCAN_PIECE = 64 << 10,
+    MFC_SCAN_WIDE = 32 << 10,
+    MFC_SCAN_SCORES = 64 << 10,
+    MFC_SCAN_LISTS = 2 << 20
+};
+#else
+enum {
+    MFC_SCAN_GROUP = 1024,
+    MFC_SCAN_PIECE = 64 << 20,
+    MFC_SCAN_WIDE = 32 << 20,
+    MFC_SCAN_SCORES = 64 << 20,
+    MFC_SCAN_LISTS = 256 << 20
+};
+#endif
+
 /* ---- scan_kernels.cu ---- */
 /* Lists of the device: `segments` of each query, each of its part of every block; list q segments + g. */
 typedef struct mfc_scan_item {
@@ -22,9 +42,9 @@ typedef struct mfc_scan_item {
 
 typedef struct mfc_scan_lists {
     int n, segments, kind;
-    int k, room, cap;    /* cap: places of a list, room for a whole step of the block beyond what is pruned */
-    float *floor;        /* [list] */
-    int *found;          /* -1: given up */
+    int k, room, cap; /* cap: places of a list, room for a whole step of the block beyond what is pruned */
+    float *floor;     /* [list] */
+    int *found;       /* -1: given up */
     long long *above;
     mfc_scan_item *item; /* [list][cap] */
     const float *norm;   /* [n], of the queries */
@@ -32,7 +52,7 @@ typedef struct mfc_scan_lists {
 
 /* A block of rows whose scores are known. */
 typedef struct mfc_scan_block {
-    int64_t count, step;  /* step: from a query's scores to the next one's */
+    int64_t count, step; /* step: from a query's scores to the next one's */
     const float *scores;
     const float *width;   /* of each row: mf_scan_width() */
     const float *scale;   /* or NULL */
@@ -56,9 +76,9 @@ mf_status mfc_scan_widen(const mf_stream *s, mf_dtype dtype, int64_t count, int6
 
 /* ---- scan_rows.cu ---- */
 typedef struct mfc_scan_piece {
-    void *rows;      /* in device memory, or NULL */
-    int64_t filled;  /* how many of them are there */
-    float *norm;     /* the host's copy: while it is equal, the rows are taken to be those that were copied */
+    void *rows;               /* in device memory, or NULL */
+    int64_t filled;           /* how many of them are there */
+    float *norm;              /* the host's copy: while it is equal, the rows are taken to be those that were copied */
     unsigned char sample[64]; /* of the first row */
 } mfc_scan_piece;
 
@@ -93,13 +113,13 @@ typedef struct mfc_scan_state {
 
 /* A block on the device, when s->queue comes to it. */
 typedef struct mfc_scan_source {
-    int64_t begin, end;           /* of scan->list, or of the rows */
-    const void *rows;             /* of the gallery's type: those of the block, or those that `list` numbers from `first` on */
+    int64_t begin, end; /* of scan->list, or of the rows */
+    const void *rows;   /* of the gallery's type: those of the block, or those that `list` numbers from `first` on */
     const float *width, *scale;
-    const uint32_t *list;         /* numbers of the rows, or NULL */
-    int gathered;                 /* 1: `rows` are those of the list already */
-    uint32_t first;               /* the number of rows[0], where they are not gathered */
-    mfc_scan_slot *slot;          /* slot->used is to be recorded when the block is done with */
+    const uint32_t *list; /* numbers of the rows, or NULL */
+    int gathered;         /* 1: `rows` are those of the list already */
+    uint32_t first;       /* the number of rows[0], where they are not gathered */
+    mfc_scan_slot *slot;  /* slot->used is to be recorded when the block is done with */
 } mfc_scan_source;
 
 int64_t mfc_scan_piece_rows(mf_dtype dtype, int64_t size);

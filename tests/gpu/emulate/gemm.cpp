@@ -99,7 +99,8 @@ extern "C" mf_status mfc_gemm_run(mfc_gemm_plan *plan, cudaStream_t queue, int64
                                   const float *scale_w, void *workspace) {
     const mfc_gemm g = plan->g;
     if (rows != g.m && rows != g.rest)
-        return plan->host->fail(plan->host->context, MFC_BACKEND, "a product of %lld rows was not prepared", (long long)rows);
+        return plan->host->fail(plan->host->context, MFC_BACKEND, "a product of %lld rows was not prepared",
+                                (long long)rows);
     if (((size_t)bias & 15) || ((size_t)workspace & 63) ||
         (g.type == MF_I8 && (((size_t)a | (size_t)w | (size_t)c | (size_t)out) & 15)))
         return plan->host->fail(plan->host->context, MFC_BACKEND, "operands of a product are not aligned");
@@ -110,9 +111,9 @@ extern "C" mf_status mfc_gemm_run(mfc_gemm_plan *plan, cudaStream_t queue, int64
             multiply(&g, rows, b, a, w, bias, c, out, scale);
         return cudaSuccess;
     });
-    return error == cudaSuccess ? 0
-                                : plan->host->fail(plan->host->context, MFC_BACKEND, "a product: %s",
-                                                   cudaGetErrorString(error));
+    return error == cudaSuccess
+               ? 0
+               : plan->host->fail(plan->host->context, MFC_BACKEND, "a product: %s", cudaGetErrorString(error));
 }
 
 extern "C" void mfc_gemm_release(mfc_gemm_plan *plan) {

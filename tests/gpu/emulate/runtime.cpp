@@ -41,6 +41,7 @@ struct CUgraphExec_st {
 };
 struct CUevent_st {
     cudaStream_t queue;
+    long asked, done; /* how often it was put into a queue, and came to pass */
     struct timespec time;
 };
 
@@ -131,15 +132,18 @@ static int spoils_capture(void) {
     return spoilt;
 }
 
+static void do_one(cudaStream_t q) {
+    work w = q->waiting.front();
+    q->waiting.pop_front();
+    cudaError_t error = w();
+    if (error != cudaSuccess && q->failed == cudaSuccess)
+        q->failed = error;
+}
+
 static cudaError_t flush(cudaStream_t queue) {
     cudaStream_t q = real(queue);
-    while (!q->waiting.empty()) {
-        work w = q->waiting.front();
-        q->waiting.pop_front();
-        cudaError_t error = w();
-        if (error != cudaSuccess && q->failed == cudaSuccess)
-            q->failed = error;
-    }
+    while (!q->waiting.empty())
+        do_one(q);
     cudaError_t error = q->failed;
     q->failed = cudaSuccess;
     return error;
@@ -229,7 +233,9 @@ extern "C" cudaError_t cudaEventDestroy(cudaEvent_t event) {
 
 extern "C" cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t queue) {
     event->queue = real(queue);
+    event->asked++;
     return mfc_emulate_enqueue(queue, [event] {
+        event->done++;
         clock_gettime(CLOCK_MONOTONIC, &event->time);
         return cudaSuccess;
     });
@@ -251,7 +257,15 @@ extern "C" cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEve
 
 extern "C" cudaError_t cudaStreamWaitEvent(cudaStream_t queue, cudaEvent_t event, unsigned) {
     cudaStream_t other = event->queue;
-    return other && other != real(queue) ? mfc_emulate_enqueue(queue, [other] { return flush(other); }) : cudaSuccess;
+    const long turn = event->asked;
+    if (!other || other == real(queue))
+        return cudaSuccess;
+    /* no more of the other queue than that: it may be waiting for this one further on */
+    return mfc_emulate_enqueue(queue, [event, other, turn] {
+        while (event->done < turn && !other->waiting.empty())
+            do_one(other);
+        return cudaSuccess;
+    });
 }
 
 /* ---- capture, graphs ---- */
