@@ -79,7 +79,11 @@ item() {
     code=0
     timeout -k 5 "$most" "$@" >"$BUILD/logs/$stage-$name.log" 2>&1 || code=$?
     [ "$code" = 0 ] || echo "exit status $code (124: more than $most s): $*" >>"$BUILD/logs/$stage-$name.log"
-    [ "$code" = 0 ] && status=passed || status=failed
+    case $code in
+    0) status=passed ;;
+    77) status=skipped ;;
+    *) status=failed ;;
+    esac
     note "$name" "$status" "$(($(now) - begin))"
     return "$code"
 }
@@ -125,8 +129,8 @@ do_configure() {
 
 do_compile() {
     ninja=$(ninja_command) || return 1
-    "$ninja" -C "$BUILD" tools/mfrgn backends/libmfrgn-cuda.so tests/ops/ops tests/bench/bench_device \
-        tests/bench/bench_search
+    "$ninja" -C "$BUILD" tools/mfrgn backends/libmfrgn-cuda.so tests/ops/ops tests/gpu/gpu-images \
+        tests/gpu/gpu-scan tests/gpu/gpu-fp8 tests/bench/bench_device tests/bench/bench_search
 }
 
 # `item` runs functions as `sh run.sh --call FUNCTION`, so that its time limit holds for them too.
@@ -173,8 +177,13 @@ for t in ("f32", "bf16", "f16"):
         whole.update(json.load(open(path)))
         if whole[t]["status"] != "passed":
             os.remove(path)
-json.dump(whole, open(os.path.join(folder, "ops.json"), "w"), indent=1, sort_keys=True)
+path = os.path.join(folder, "ops.json")
+whole = {**(json.load(open(path)) if os.path.exists(path) else {}), **whole}
+json.dump(whole, open(path, "w"), indent=1, sort_keys=True)
 EOF
+    item images 60 "$BUILD/tests/gpu/gpu-images" cuda
+    item scan 120 "$BUILD/tests/gpu/gpu-scan"
+    item fp8 120 "$BUILD/tests/gpu/gpu-fp8"
 }
 
 # --ops TYPE END: one type, into a part of its own.
