@@ -137,7 +137,7 @@ do_compile() {
 stage_build() {
     begin_stage build
     item configure 120 sh "$self" --call do_configure || return
-    item compile 560 sh "$self" --call do_compile || return
+    item compile "$LIMIT" sh "$self" --call do_compile || return
     item device 60 sh "$self" --call device || echo "    there is no GPU here: the other stages will decline"
 }
 
