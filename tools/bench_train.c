@@ -76,14 +76,15 @@ static mfrgn_status time_steps(mfrgn_trainer *trainer, const batch_of_pairs *b, 
 
 static mfrgn_status make_trainer(mfrgn_context *context, mfrgn_model *model, const tool_options *asked, int recompute,
                                  mfrgn_trainer **trainer) {
-    const char *value[] = {asked->backend, asked->threads, asked->precision, recompute ? "1" : NULL};
+    const char *value[] = {asked->backend, asked->threads, asked->precision,
+                           asked->device,  asked->tuning,  recompute ? "1" : NULL};
     const mfrgn_train_key key[] = {MFRGN_TRAIN_BACKEND, MFRGN_TRAIN_THREADS, MFRGN_TRAIN_PRECISION,
-                                   MFRGN_TRAIN_RECOMPUTE};
+                                   MFRGN_TRAIN_DEVICE,  MFRGN_TRAIN_TUNING,  MFRGN_TRAIN_RECOMPUTE};
     mfrgn_train_options *options;
     mfrgn_status status = mfrgn_train_options_create(context, &options);
     if (status != MFRGN_OK)
         return status;
-    for (int i = 0; i < 4 && status == MFRGN_OK; i++)
+    for (int i = 0; i < 6 && status == MFRGN_OK; i++)
         if (value[i])
             status = mfrgn_train_options_set(options, key[i], value[i]);
     if (status == MFRGN_OK)

@@ -23,7 +23,7 @@ enum {
     OPT_NETWORK = 1 << 1,   /* --preset, --aerial-size, --ground-size */
     OPT_SET = 1 << 2,       /* --set, --seed */
     OPT_UNTRAINED = 1 << 3, /* --untrained */
-    OPT_SESSION = 1 << 4,   /* --backend, --threads, --batch, --precision */
+    OPT_SESSION = 1 << 4,   /* --backend, --threads, --batch, --precision, --device, .. */
     OPT_PRECROP = 1 << 5,   /* --precrop */
     OPT_JSON = 1 << 6,      /* --json */
     OPT_QUIET = 1 << 7      /* --quiet, --verbose */
@@ -35,7 +35,7 @@ typedef struct tool_options {
     const char *model, *preset, *aerial_size, *ground_size;
     const char *set[TOOL_SETS]; /* KEY=VALUE */
     int sets;
-    const char *backend, *threads, *batch, *precision; /* as given; the library judges them */
+    const char *backend, *threads, *batch, *precision, *device, *memory_limit, *tuning; /* as given; the library judges */
     unsigned long seed;
     int untrained, precrop, json, quiet, verbose;
 } tool_options;

@@ -27,7 +27,10 @@ static const shared_option shared[] = {
     {OPT_SESSION, {"backend", 'b', "NAME", "auto, cuda, onednn, openblas, ref (auto)"}},
     {OPT_SESSION, {"threads", 't', "N", "threads; 0: one a core (0)"}},
     {OPT_SESSION, {"batch", 'n', "N", "images computed together (1)"}},
-    {OPT_SESSION, {"precision", 0, "NAME", "f32; f64 with backend ref (f32)"}},
+    {OPT_SESSION, {"precision", 0, "NAME", "f32; f64 with backend ref; tf32, bf16, f16, fp8 with cuda (f32)"}},
+    {OPT_SESSION, {"device", 0, "N", "which GPU, from 0 (0)"}},
+    {OPT_SESSION, {"memory-limit", 0, "BYTES", "of the GPU's memory; 0: any (0)"}},
+    {OPT_SESSION, {"tuning", 0, "FILE", "what was measured of the GPU: read, and written where it is new"}},
     {OPT_PRECROP, {"precrop", 0, NULL, "CVACT: cut ground images to rows H/4 .. 3H/4 first"}},
     {OPT_JSON, {"json", 'j', NULL, "print JSON"}},
     {OPT_QUIET, {"quiet", 'q', NULL, "no progress, notes and warnings"}},
@@ -76,6 +79,9 @@ static int take_shared(tool_options *options, const char *name, const char *valu
                  {"threads", &options->threads, NULL},
                  {"batch", &options->batch, NULL},
                  {"precision", &options->precision, NULL},
+                 {"device", &options->device, NULL},
+                 {"memory-limit", &options->memory_limit, NULL},
+                 {"tuning", &options->tuning, NULL},
                  {"untrained", NULL, &options->untrained},
                  {"precrop", NULL, &options->precrop},
                  {"json", NULL, &options->json},
@@ -107,9 +113,12 @@ static int check(const tool_options *options) {
     static const struct {
         mfrgn_option_key key;
         const char *name;
-    } numbers[] = {{MFRGN_OPTION_THREADS, "--threads"}, {MFRGN_OPTION_BATCH, "--batch"}};
-    const char *values[] = {options->threads, options->batch};
-    for (int i = 0; i < 2; i++) {
+    } numbers[] = {{MFRGN_OPTION_THREADS, "--threads"},
+                   {MFRGN_OPTION_BATCH, "--batch"},
+                   {MFRGN_OPTION_DEVICE, "--device"},
+                   {MFRGN_OPTION_MEMORY_LIMIT, "--memory-limit"}};
+    const char *values[] = {options->threads, options->batch, options->device, options->memory_limit};
+    for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
         long minimum = 0, maximum = LONG_MAX, value;
         if (!values[i])
             continue;
@@ -118,8 +127,13 @@ static int check(const tool_options *options) {
         if (!tool_number(numbers[i].name, values[i], minimum, maximum, &value))
             return TOOL_USAGE;
     }
-    if (options->precision && strcmp(options->precision, "f32") && strcmp(options->precision, "f64"))
-        return tool_usage("--precision takes f32 or f64, not '%s'", options->precision);
+    static const char *const precisions[] = {"f32", "f64", "tf32", "bf16", "f16", "fp8"};
+    size_t precision = 0;
+    while (options->precision && precision < sizeof precisions / sizeof *precisions &&
+           strcmp(options->precision, precisions[precision]))
+        precision++;
+    if (precision == sizeof precisions / sizeof *precisions)
+        return tool_usage("--precision takes f32, f64, tf32, bf16, f16 or fp8, not '%s'", options->precision);
     if (options->quiet && options->verbose)
         return tool_usage("--quiet and --verbose exclude each other");
     if (options->model && options->sets)

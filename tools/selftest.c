@@ -38,7 +38,19 @@ static const builtin_case builtin[] = {
 enum { BUILTIN = sizeof builtin / sizeof *builtin };
 
 /* Bounds of the relative L2 error of a descriptor. */
-static const double bound_f32 = 5e-6, bound_ref = 2e-6, bound_f64 = 2e-7, bound_f16 = 1e-3;
+static const double bound_f32 = 5e-6, bound_ref = 2e-6, bound_f16_weights = 1e-3;
+
+/* Relative L2 of descriptors.  Those of fewer bits are ours: bf16's 0.14 is a cosine of 0.99. */
+static double bound_of(const char *precision, const char *backend) {
+    static const struct {
+        const char *precision;
+        double bound;
+    } known[] = {{"f64", 2e-7}, {"tf32", 1e-2}, {"f16", 2e-2}, {"bf16", 0.14}, {"fp8", 0.3}};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (!strcmp(precision, known[i].precision))
+            return known[i].bound;
+    return strcmp(backend, "ref") ? bound_f32 : bound_ref;
+}
 
 static const mfrgn_view views[2] = {MFRGN_VIEW_AERIAL, MFRGN_VIEW_GROUND};
 static const char *const short_names[2] = {"sat", "grd"};
@@ -139,18 +151,19 @@ static float *embed_one(const selftest *test, const mfrgn_model *model, mfrgn_se
 /* A session as the command line asks for, or of ref in f64. */
 static mfrgn_session *open_session(selftest *test, mfrgn_model *model, int reference, case_result *result) {
     tool_options options = test->options;
-    const char *names[] = {options.backend, options.threads, options.precision, options.batch};
+    const char *names[] = {options.backend, options.threads, options.precision,
+                           options.batch,   options.device,  options.tuning};
     const mfrgn_option_key keys[] = {MFRGN_OPTION_BACKEND, MFRGN_OPTION_THREADS, MFRGN_OPTION_PRECISION,
-                                     MFRGN_OPTION_BATCH};
+                                     MFRGN_OPTION_BATCH,   MFRGN_OPTION_DEVICE,  MFRGN_OPTION_TUNING};
     mfrgn_options *settings = NULL;
     mfrgn_session *session = NULL;
     mfrgn_status status = mfrgn_options_create(test->context, &settings);
     if (reference) {
         names[0] = "ref";
         names[2] = "f64";
-        names[3] = NULL;
+        names[3] = names[4] = NULL;
     }
-    for (int i = 0; status == MFRGN_OK && i < 4; i++)
+    for (int i = 0; status == MFRGN_OK && i < 6; i++)
         if (names[i])
             status = mfrgn_options_set(settings, keys[i], names[i]);
     if (status == MFRGN_OK)
@@ -163,12 +176,9 @@ static mfrgn_session *open_session(selftest *test, mfrgn_model *model, int refer
     mfrgn_session_info info = {.struct_size = sizeof info};
     if (!reference && mfrgn_session_get_info(session, &info) == MFRGN_OK) {
         snprintf(test->backend, sizeof test->backend, "%s", info.backend);
-        if (test->dtype_given && test->dtype == MFRGN_DTYPE_F16)
-            result->bound = bound_f16;
-        else if (options.precision && !strcmp(options.precision, "f64"))
-            result->bound = bound_f64;
-        else
-            result->bound = strcmp(info.backend, "ref") ? bound_f32 : bound_ref;
+        result->bound = bound_of(options.precision ? options.precision : "f32", info.backend);
+        if (test->dtype_given && test->dtype == MFRGN_DTYPE_F16 && result->bound < bound_f16_weights)
+            result->bound = bound_f16_weights;
     }
     return session;
 }

@@ -20,6 +20,9 @@ static const bounds strict = {{1e-5, 1e-5, 1e-5}, 1e-4, 1e-5, 1e-5};
  * one or two lie that near to zero: whether the gradient of such a one goes on is rounding, and AdamW makes full steps
  * of what follows.  `ref`, which sums in f64, is held to the strict bounds. */
 static const bounds relu = {{1e-5, 2e-4, 5e-4}, 3e-3, 1e-3, 2e-3};
+/* Of products and feature maps in fewer bits: what a training run lives with, not what is promised of f32. */
+static const bounds tf32 = {{1e-3, 2e-3, 5e-3}, 2e-2, 1e-2, 1e-2};
+static const bounds half = {{1e-2, 2e-2, 5e-2}, 0.2, 2e-2, 2e-2};
 /* A sum that cancels to this part of the whole gradient's norm (a gate's bias, one number) is rounding in f32: no
  * tensor's norm counts as less. */
 static const double least_norm = 1e-6;
@@ -113,6 +116,8 @@ static mfrgn_status make_trainer(training *t) {
     } set[] = {{MFRGN_TRAIN_BACKEND, asked->backend},
                {MFRGN_TRAIN_THREADS, asked->threads},
                {MFRGN_TRAIN_PRECISION, asked->precision},
+               {MFRGN_TRAIN_DEVICE, asked->device},
+               {MFRGN_TRAIN_TUNING, asked->tuning},
                {MFRGN_TRAIN_DROPOUT, "0"},
                {MFRGN_TRAIN_LABEL_SMOOTHING, golden_metadata(t->file, "label_smoothing")},
                {MFRGN_TRAIN_WEIGHT_DECAY, golden_metadata(t->file, "weight_decay")},
@@ -270,7 +275,12 @@ static void run(training *t, uint64_t seed) {
     if (mfrgn_trainer_get_info(t->trainer, &info) == MFRGN_OK)
         snprintf(t->test->backend, sizeof t->test->backend, "%s", info.backend);
     int has_relu = strncmp(mfrgn_config_get(mfrgn_model_config(t->model), MFRGN_CONFIG_BACKBONE), "resnet", 6) == 0;
+    const char *precision = t->test->options.precision;
     t->bound = has_relu && strcmp(t->test->backend, "ref") != 0 ? relu : strict;
+    if (precision && !strcmp(precision, "tf32"))
+        t->bound = tf32;
+    else if (precision && strcmp(precision, "f32") && strcmp(precision, "f64"))
+        t->bound = half;
     run_steps(t);
 }
 

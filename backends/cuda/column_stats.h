@@ -1,7 +1,7 @@
 /* Mean and variance of each channel over the rows of [segments, rows, C]: BATCH_STATS, and the group norm's gradients.
  *
- * As columns.h has it, in one reading: a thread takes its first value off those that follow and so gets the mean and the
- * sum of squared distances (M2) of its few rows without cancellation worth naming; means and M2s are then merged by
+ * As columns.h has it, in one reading: a thread takes its first value off those that follow and so gets the mean and
+ * the sum of squared distances (M2) of its few rows without cancellation worth naming; means and M2s are then merged by
  *   mean = sum n_i mean_i / n;  M2 = sum M2_i + n_i (mean_i - mean)^2
  * (Chan, Golub, LeVeque 1979), over the threads of a block and over the blocks. */
 #ifndef MFRGN_BACKENDS_CUDA_COLUMN_STATS_H
@@ -55,8 +55,7 @@ static __global__ void __launch_bounds__(MFC_COLUMN_THREADS) mfc_stats_blocks(co
         mean = origin + mean / (float)rows;
         for (int r = 0; r < g.row_lanes && r < rows; r++) {
             const float d = room[r * width + j] - mean;
-            m2 += room[(g.row_lanes + r) * width + j] +
-                  (float)((rows - r + g.row_lanes - 1) / g.row_lanes) * (d * d);
+            m2 += room[(g.row_lanes + r) * width + j] + (float)((rows - r + g.row_lanes - 1) / g.row_lanes) * (d * d);
         }
         if (c < g.channels) {
             float *to = partial + (p.segment * g.blocks + p.block) * 2 * g.channels + c;

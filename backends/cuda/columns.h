@@ -5,8 +5,8 @@
  * a segment: each thread V neighbouring channels and every row_lanes-th row, with its sums in registers; the threads of
  * a channel are then added through shared memory and the block's sums go to the scratch, [segment][block][K][C].  The
  * second step adds the blocks, each column by 32 threads.  Every value is read once, in accesses of 16 bytes where
- * pointers and C allow it, neighbours in a row by neighbouring threads; rows of few channels lie side by side, so a warp
- * takes several.
+ * pointers and C allow it, neighbours in a row by neighbouring threads; rows of few channels lie side by side, so a
+ * warp takes several.
  *
  * What is summed is a struct F by value:
  *   enum { K }                         sums of a channel
@@ -61,7 +61,7 @@ typedef struct mfc_place {
     int64_t c;          /* its first channel */
     int64_t first, end; /* its rows within the segment: first, first + row_lanes, .. */
     int lane, row_lane;
-    int live;           /* 0: it has no channels */
+    int live; /* 0: it has no channels */
 } mfc_place;
 
 template <int V> static __device__ __forceinline__ mfc_place mfc_place_of(const mfc_tiles &g) {
@@ -117,9 +117,11 @@ static __global__ void __launch_bounds__(MFC_COLUMN_THREADS) mfc_columns(F f, mf
     }
 }
 
-/* partial [segments][blocks][columns] -> out [segments][columns] */
+/* partial [segments][blocks][columns] -> out [segments][columns]; where `turned` is not 0, there is one segment, its
+ * columns are [columns / turned][turned], and out has them the other way round. */
 static __global__ void __launch_bounds__(MFC_FINISH_COLUMNS *MFC_FINISH_LANES)
-    mfc_columns_finish(const float *partial, int64_t segments, int64_t blocks, int64_t columns, float *out) {
+    mfc_columns_finish(const float *partial, int64_t segments, int64_t blocks, int64_t columns, int64_t turned,
+                       float *out) {
     __shared__ float room[MFC_FINISH_LANES][MFC_FINISH_COLUMNS];
     const int column = (int)threadIdx.x % MFC_FINISH_COLUMNS, lane = (int)threadIdx.x / MFC_FINISH_COLUMNS;
     const int64_t at = (int64_t)blockIdx.x * MFC_FINISH_COLUMNS + column;
@@ -136,14 +138,14 @@ static __global__ void __launch_bounds__(MFC_FINISH_COLUMNS *MFC_FINISH_LANES)
     if (lane == 0 && live) {
         for (int i = 1; i < MFC_FINISH_LANES; i++)
             sum += room[i][column];
-        out[at] = sum;
+        out[turned ? at % turned * (columns / turned) + at / turned : at] = sum;
     }
 }
 
 static inline mf_status mfc_finish_columns(const mf_stream *s, const float *partial, int64_t segments, int64_t blocks,
-                                           int64_t columns, float *out) {
+                                           int64_t columns, int64_t turned, float *out) {
     return mfc_launch(s, mfc_columns_finish, dim3((unsigned)mfc_div_up(segments * columns, MFC_FINISH_COLUMNS)),
-                      MFC_FINISH_COLUMNS * MFC_FINISH_LANES, 0, partial, segments, blocks, columns, out);
+                      MFC_FINISH_COLUMNS * MFC_FINISH_LANES, 0, partial, segments, blocks, columns, turned, out);
 }
 
 /* out [segments][K][C], or with `merge` [K][C] over all segments; scratch: mfc_columns_bytes(). */
@@ -156,7 +158,7 @@ static inline mf_status mfc_sum_columns(const mf_stream *s, F f, int64_t segment
     mf_status status = mfc_launch(s, mfc_columns<F, V>, mfc_tiles_grid(&g), MFC_COLUMN_THREADS, 0, f, g, partial);
     if (status || parts == 1)
         return status;
-    return mfc_finish_columns(s, partial, merge ? 1 : segments, parts, F::K * channels, out);
+    return mfc_finish_columns(s, partial, merge ? 1 : segments, parts, F::K * channels, 0, out);
 }
 
 #endif

@@ -50,17 +50,23 @@ static __device__ __forceinline__ int64_t mfc_step() {
     return (int64_t)gridDim.x * blockDim.x;
 }
 
-/* A vector of f32 parameters, `otherwise` where there are none; V floats from a multiple of V of an aligned array. */
+/* V parameters from a multiple of V, `otherwise` where there are none: by 16 bytes where they are aligned, which a whole
+ * grid finds alike (value by value, V loads would each touch every line). */
 template <int V> static __device__ __forceinline__ void mfc_vector_or(const float *p, int64_t at, float otherwise,
                                                                       float to[V]) {
-    if (p) {
-#pragma unroll
-        for (int i = 0; i < V; i++)
-            to[i] = p[at + i];
-    } else {
+    enum { WIDE = V % 4 ? V : 4 };
+    if (!p) {
 #pragma unroll
         for (int i = 0; i < V; i++)
             to[i] = otherwise;
+    } else if (V % 4 == 0 && ((size_t)p & 15) == 0) {
+#pragma unroll
+        for (int i = 0; i < V; i += WIDE)
+            mfc_load<float, WIDE>(p + at + i, to + i);
+    } else {
+#pragma unroll
+        for (int i = 0; i < V; i++)
+            to[i] = p[at + i];
     }
 }
 

@@ -161,19 +161,20 @@ static __global__ void mfc_affine(affine_job j, const T *x, const float *__restr
         return;
     const int64_t channels = j.w.columns * V, at = p.image * j.w.rows * channels + p.column * V;
     float shift[V], scale[V], offset[V], v[V];
+    mfc_vector_or<V>(gamma, p.column * V, 1.0f, scale);
+    mfc_vector_or<V>(beta, p.column * V, 0.0f, offset);
+    mfc_vector_or<V>(mean, p.column * V, 0.0f, shift);
+    mfc_vector_or<V>(var, p.column * V, 0.0f, v);
 #pragma unroll
     for (int e = 0; e < V; e++) {
-        const int64_t c = p.column * V + e;
         if (moments) {
             int64_t rest;
-            const float *m = moments + 2 * (p.image * j.groups + mfc_divide(c, j.width, &rest));
+            const float *m = moments + 2 * (p.image * j.groups + mfc_divide(p.column * V + e, j.width, &rest));
             shift[e] = m[0];
-            scale[e] = m[1] * gamma[c];
+            scale[e] *= m[1];
         } else {
-            shift[e] = mean[c];
-            scale[e] = gamma[c] / sqrtf(var[c] + j.eps);
+            scale[e] /= sqrtf(v[e] + j.eps);
         }
-        offset[e] = beta[c];
     }
     for (int64_t r = p.begin; r < p.end; r += j.w.lanes) {
         mfc_load<T, V>(x + at + r * channels, v);

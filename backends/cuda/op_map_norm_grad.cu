@@ -3,8 +3,8 @@
  * GROUPNORM_GRAD: x [N, H, W, C], gamma, dy -> dx;  g = dy gamma, means over the positions and channels of a group:
  *   dx = (g - mean(g) - xhat mean(g xhat)) / sqrt(var + eps)
  * GROUPNORM_GRAD_AFFINE, BATCHNORM_GRAD_AFFINE: -> [2, C]: sum dy xhat, sum dy over all rows.
- * BATCHNORM_GRAD: dx = gamma / sqrt(var + eps) (dy - dbeta / n - xhat dgamma / n), or its first term alone where mean and
- * var are constants.
+ * BATCHNORM_GRAD: dx = gamma / sqrt(var + eps) (dy - dbeta / n - xhat dgamma / n), or its first term alone where mean
+ * and var are constants.
  *
  * All is sums of columns (columns.h), those of a group norm for each image, and then one pass over the map,
  *   dx = a dy - b - (x - m) d
@@ -187,8 +187,8 @@ static mf_status run_group_by(mf_kernel *k, const T *x, const float *gamma, cons
     status = mfc_sum_columns<V>(k->s, f, dim[0], positions, channels, !gradient, to.parts,
                                 gradient ? to.sums : (float *)out);
     if (!status && gradient)
-        status = mfc_launch(k->s, group_line, blocks, GROUP_THREADS, 0, (const float *)to.sums,
-                            (const float *)to.table, gamma, positions, channels, groups, to.line);
+        status = mfc_launch(k->s, group_line, blocks, GROUP_THREADS, 0, (const float *)to.sums, (const float *)to.table,
+                            gamma, positions, channels, groups, to.line);
     if (status || !gradient)
         return status;
     const mfc_tiles g = mfc_tiles_of(dim[0], positions, channels, V);
@@ -209,8 +209,8 @@ static int supports_group_grad(const mf_stream *s, const mf_op *op) {
 }
 
 static mf_status run_group_grad(mf_kernel *k, const void *const *in, void *out, void *scratch) {
-    MFC_TYPED(k->s->compute, return run_group_of<T>(k, (const T *)in[0], (const float *)in[1], (const T *)in[2], out,
-                                                    scratch));
+    MFC_TYPED(k->s->compute,
+              return run_group_of<T>(k, (const T *)in[0], (const float *)in[1], (const T *)in[2], out, scratch));
 }
 
 const mfc_ops mfc_op_groupnorm_grad = {supports_group_grad, prepare_group, NULL, run_group_grad, NULL};
@@ -242,9 +242,9 @@ template <typename T>
 static mf_status run_batch_affine_of(mf_kernel *k, const void *const *in, float *out, void *scratch) {
     enum { V = mfc_wide<T>::V };
     const int64_t rows = mf_operand_rows(&k->op.input[0]), channels = mf_operand_last(&k->op.input[0]);
-    const map_affine_sum<T> f = {(const T *)in[0],     (const T *)in[3], (const float *)in[1],
-                             (const float *)in[2], channels,         0,
-                             (float)k->op.attrs.eps};
+    const map_affine_sum<T> f = {(const T *)in[0],      (const T *)in[3], (const float *)in[1],
+                                 (const float *)in[2],  channels,         0,
+                                 (float)k->op.attrs.eps};
     if (channels % V == 0 && mfc_aligned(in[0]) && mfc_aligned(in[3]))
         return mfc_sum_columns<V>(k->s, f, 1, rows, channels, 1, scratch, out);
     return mfc_sum_columns<1>(k->s, f, 1, rows, channels, 1, scratch, out);
@@ -274,10 +274,10 @@ template <typename T> static mf_status run_batch_of(mf_kernel *k, const void *co
     const int64_t rows = mf_operand_rows(&k->op.input[0]), channels = mf_operand_last(&k->op.input[0]);
     const int own = k->op.attrs.own;
     const T *x = (const T *)in[0], *dy = (const T *)in[4];
-    mf_status status = mfc_launch(k->s, batch_line, dim3((unsigned)mfc_div_up(channels, 128)), 128, 0,
-                                  (const float *)in[1], (const float *)in[2], (const float *)in[3],
-                                  own ? (const float *)in[5] : (const float *)NULL, (float)rows, channels,
-                                  (float)k->op.attrs.eps, line);
+    mf_status status =
+        mfc_launch(k->s, batch_line, dim3((unsigned)mfc_div_up(channels, 128)), 128, 0, (const float *)in[1],
+                   (const float *)in[2], (const float *)in[3], own ? (const float *)in[5] : (const float *)NULL,
+                   (float)rows, channels, (float)k->op.attrs.eps, line);
     if (status)
         return status;
     const int wide = channels % V == 0 && mfc_aligned(x) && mfc_aligned(dy) && mfc_aligned(out);

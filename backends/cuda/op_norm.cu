@@ -21,8 +21,8 @@ struct norm_job {
 };
 
 template <typename T, int V>
-static __device__ __forceinline__ void store_normed(const norm_job &j, const float x[V], float mean, float scale,
-                                                    const float *gamma, const float *beta, int64_t at, T *out) {
+static __device__ __forceinline__ void store_normed(const float x[V], float mean, float scale, const float *gamma,
+                                                    const float *beta, int64_t at, T *out) {
     float g[V], b[V], y[V];
     mfc_vector_or<V>(gamma, at, 1.0f, g);
     mfc_vector_or<V>(beta, at, 0.0f, b);
@@ -65,7 +65,7 @@ static __global__ void mfc_layernorm_short(norm_job j, const T *__restrict__ x, 
 #pragma unroll
     for (int i = 0; i < N; i++)
         if (lane + i * LANES < j.vectors)
-            store_normed<T, V>(j, v[i], mean, scale, gamma, beta, (int64_t)(lane + i * LANES) * V, out);
+            store_normed<T, V>(v[i], mean, scale, gamma, beta, (int64_t)(lane + i * LANES) * V, out);
 }
 
 /* A block a row of any length. */
@@ -92,7 +92,7 @@ static __global__ void mfc_layernorm_long(norm_job j, const T *__restrict__ x, c
         const float scale = 1.0f / sqrtf(mfc_block_sum(squares, room) * j.inverse + j.eps);
         for (int64_t i = threadIdx.x; i < j.vectors; i += blockDim.x) {
             mfc_load<T, V>(from + i * V, v);
-            store_normed<T, V>(j, v, mean, scale, gamma, beta, i * V, out + row * j.vectors * V);
+            store_normed<T, V>(v, mean, scale, gamma, beta, i * V, out + row * j.vectors * V);
         }
     }
 }

@@ -268,8 +268,7 @@ static mf_status run_affine_by(mf_kernel *k, const T *x, const T *dy, float *out
     return mfc_sum_columns<V>(k->s, f, 1, rows, channels, 1, scratch + stats_bytes(&k->op), out);
 }
 
-template <typename T>
-static mf_status run_affine_of(mf_kernel *k, const T *x, const T *dy, float *out, char *scratch) {
+template <typename T> static mf_status run_affine_of(mf_kernel *k, const T *x, const T *dy, float *out, char *scratch) {
     if (mf_operand_last(&k->op.input[0]) % mfc_wide<T>::V == 0 && mfc_aligned(x) && mfc_aligned(dy))
         return run_affine_by<T, mfc_wide<T>::V>(k, x, dy, out, scratch);
     return run_affine_by<T, 1>(k, x, dy, out, scratch);

@@ -453,10 +453,16 @@ MFRGN_API mfrgn_status mfrgn_model_print_graph(const mfrgn_model *model, mfrgn_v
 typedef enum mfrgn_option_key {
     MFRGN_OPTION_BACKEND = 0,   /**< [backend] auto, cuda, onednn, openblas, ref */
     MFRGN_OPTION_THREADS = 1,   /**< [threads] 1 .. 256; 0: one a core that the process may use */
-    MFRGN_OPTION_PRECISION = 2, /**< [precision] f32; f64 (backend ref) */
+    MFRGN_OPTION_PRECISION = 2, /**< [precision] f32; f64 (backend ref); tf32, bf16, f16, fp8 (backend cuda; fp8 needs
+                                     mfrgn_session_calibrate(), and computes in bf16 until then) */
     MFRGN_OPTION_BATCH = 3,     /**< [batch] images computed together, 1 .. 4096 */
     MFRGN_OPTION_PRECROP = 4,   /**< [precrop] 1: CVACT's pre-crop, rows H/4 .. 3H/4 of a ground image */
-    MFRGN_OPTION_KEY_COUNT = 5
+    MFRGN_OPTION_DEVICE = 5,       /**< [device] which of the backend's devices, from 0 */
+    MFRGN_OPTION_MEMORY_LIMIT = 6, /**< [memory_limit] bytes of the device's memory that the session may take; 0: any.
+                                        Weights count for the session that needs them first */
+    MFRGN_OPTION_TUNING = 7,       /**< [tuning] a file in which the backend keeps what it measured of the device (cuda:
+                                        algorithms of products); the same bits are promised for the same file */
+    MFRGN_OPTION_KEY_COUNT = 8
 } mfrgn_option_key;
 
 /** Creates the default options: auto, 0 threads, f32, batch 1.  @since 0.1 */
@@ -471,6 +477,13 @@ MFRGN_API mfrgn_status mfrgn_options_set(mfrgn_options *options, mfrgn_option_ke
 MFRGN_API mfrgn_status mfrgn_options_set_int(mfrgn_options *options, mfrgn_option_key key, long value);
 /** A key's value as text, valid until it is set or the options freed.  @since 0.1 */
 MFRGN_API const char *mfrgn_options_get(const mfrgn_options *options, mfrgn_option_key key);
+/**
+ * Sets the caller's own stream.
+ * @param stream [in] a cudaStream_t of MFRGN_OPTION_DEVICE, not the legacy default one; it must outlive the session.  NULL:
+ *                    the session makes its own
+ * @since 0.1
+ */
+MFRGN_API mfrgn_status mfrgn_options_set_stream(mfrgn_options *options, void *stream);
 /** The bounds of a key whose value is a number, both inclusive.  @since 0.1 */
 MFRGN_API mfrgn_status mfrgn_options_bounds(mfrgn_option_key key, long *minimum, long *maximum);
 
@@ -517,6 +530,40 @@ MFRGN_API mfrgn_status mfrgn_session_get_info(const mfrgn_session *session, mfrg
  */
 MFRGN_API mfrgn_status mfrgn_embed(mfrgn_session *session, mfrgn_view view, const mfrgn_image *images, size_t n,
                                    float *descriptors);
+
+/** Images of one size in the memory of a session's backend: a GPU's, or the host's where the backend has no other. */
+typedef struct mfrgn_device_images {
+    size_t struct_size; /**< sizeof(mfrgn_device_images) */
+    const void *pixels; /**< the first pixel of the first image; a device pointer */
+    size_t count;
+    int width;          /**< pixels, 1 .. 65535 */
+    int height;         /**< pixels, 1 .. 65535 */
+    size_t row_bytes;   /**< from a row to the next; 0: rows are dense */
+    size_t image_bytes; /**< from an image to the next; 0: images are dense */
+    mfrgn_pixel format; /**< of 8 bits */
+} mfrgn_device_images;
+
+/**
+ * Embeds images where they lie, and leaves the descriptors there.  Work is put into the session's stream
+ * (mfrgn_options_set_stream()) in order, and may not be done when this returns: mfrgn_session_finish() waits for it.
+ * @param descriptors [out] count x mfrgn_model_descriptor_size() values in the same memory.  Whether they are finite is not
+ *                          looked at
+ * @return as mfrgn_embed(); MFRGN_ERROR_UNSUPPORTED (a pixel format that is not of 8 bits)
+ * @since 0.1
+ */
+MFRGN_API mfrgn_status mfrgn_embed_device(mfrgn_session *session, mfrgn_view view, const mfrgn_device_images *images,
+                                          float *descriptors);
+
+/** Waits for what mfrgn_embed_device() asked for.  @return MFRGN_OK, MFRGN_ERROR_BACKEND (what failed)  @since 0.1 */
+MFRGN_API mfrgn_status mfrgn_session_finish(mfrgn_session *session);
+
+/**
+ * Measures the ranges of a view's activations, for precision fp8: call it once a view with some dozens of typical images.
+ * @return as mfrgn_embed(); MFRGN_ERROR_UNSUPPORTED (the backend computes in no such precision)
+ * @since 0.1
+ */
+MFRGN_API mfrgn_status mfrgn_session_calibrate(mfrgn_session *session, mfrgn_view view, const mfrgn_image *images,
+                                               size_t n);
 
 /**
  * Cosine similarities of descriptors of length 1: inner products, -1 .. 1.

@@ -24,7 +24,8 @@ typedef struct mfrgn_train_options mfrgn_train_options;
 typedef enum mfrgn_train_key {
     MFRGN_TRAIN_BACKEND = 0,   /**< [backend] as MFRGN_OPTION_BACKEND */
     MFRGN_TRAIN_THREADS = 1,   /**< [threads] as MFRGN_OPTION_THREADS */
-    MFRGN_TRAIN_PRECISION = 2, /**< [precision] f32; f64 (backend ref) */
+    MFRGN_TRAIN_PRECISION = 2, /**< [precision] f32; f64 (backend ref); tf32, bf16, f16 (backend cuda): of feature maps and
+                                    products; weights, moments and the loss are f32 */
     MFRGN_TRAIN_SEED = 3,      /**< [seed] 0 .. 2^31 - 1: of dropout */
     MFRGN_TRAIN_CHUNK = 4,     /**< [chunk] pairs embedded at a time, 0: the whole batch.  The loss is always of the
                                     whole batch (GradCache: embed all, loss, embed again in chunks) */
@@ -41,7 +42,12 @@ typedef enum mfrgn_train_key {
     MFRGN_TRAIN_CLIP_VALUE = 15,     /**< [clip_value] default 100; 0: none */
     MFRGN_TRAIN_CLIP_NORM = 16,      /**< [clip_norm] default 0: none */
     MFRGN_TRAIN_EMA = 17,            /**< [ema] 0 (default): none; else the decay of an average of the weights */
-    MFRGN_TRAIN_KEY_COUNT = 18
+    MFRGN_TRAIN_DEVICE = 18,         /**< [device] as MFRGN_OPTION_DEVICE */
+    MFRGN_TRAIN_TUNING = 19,         /**< [tuning] as MFRGN_OPTION_TUNING */
+    MFRGN_TRAIN_LOSS_SCALE = 20,     /**< [loss_scale] what the loss is multiplied by for the backward pass; 0 (default): 1,
+                                          but with f16 65536 at first, halved (and the step done again) where a gradient
+                                          overflows, doubled after 2000 steps without */
+    MFRGN_TRAIN_KEY_COUNT = 21
 } mfrgn_train_key;
 
 /** Creates the published recipe's options.  @since 0.1 */

@@ -64,6 +64,8 @@ mfrgn_status mf_settings_set(mf_settings *s, int key, const char *text) {
             v.number++;
         if (!spec->choices[v.number])
             return bad_choice(s, spec, text);
+    } else if (spec->kind == MF_SETTING_PATH) {
+        v.number = *text != 0;
     } else if (!read_pairs(text, spec->maximum, &v)) {
         return mf_fail(s->context, MFRGN_ERROR_ARGUMENT, "%s: \"%s\" is not %s", spec->name, text,
                        spec->maximum == 1 ? "HxW, height and width in pixels, each 1 to 65535"

@@ -9,6 +9,7 @@ typedef enum mf_setting_kind {
     MF_SETTING_INT,    /* minimum .. maximum */
     MF_SETTING_CHOICE, /* one of choices */
     MF_SETTING_REAL,   /* least .. most */
+    MF_SETTING_PATH,   /* any text, "" for none */
     MF_SETTING_PAIRS   /* "HxW", up to `maximum` of them with commas between, each number 1 .. 65535 */
 } mf_setting_kind;
 
@@ -21,7 +22,7 @@ typedef struct mf_setting {
     double least, most; /* REAL */
 } mf_setting;
 
-enum { MF_SETTINGS = 20, MF_PAIRS = 8, MF_SETTING_TEXT = 96 };
+enum { MF_SETTINGS = 24, MF_PAIRS = 8, MF_SETTING_TEXT = 512 };
 
 typedef struct mf_setting_value {
     long number; /* INT; CHOICE: its index; PAIRS: how many */

@@ -8,11 +8,12 @@ static uint64_t hash_text(const char *text, uint64_t seed) {
 }
 
 static uint64_t set_key(const mfrgn_session *s, uint64_t h, const mf_sample_set *set) {
-    int numbers[] = {(int)set->view, (int)s->compute, s->precrop && set->view == MFRGN_VIEW_GROUND};
+    int numbers[] = {(int)set->view, s->precrop && set->view == MFRGN_VIEW_GROUND};
     h = mf_hash(numbers, sizeof(numbers), h);
     h = hash_text(mfrgn_version_string(), h);
-    h = hash_text(s->backend->name, h);
-    h = hash_text(s->backend->table->describe(s->backend->device), h);
+    h = hash_text(s->engine.precision, h);
+    h = hash_text(s->engine.backend->name, h);
+    h = hash_text(s->engine.backend->table->describe(s->engine.backend->device), h);
     for (size_t i = 0; i < set->count; i++) {
         struct stat info;
         int64_t about[3] = {-1, 0, 0};

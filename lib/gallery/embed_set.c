@@ -87,7 +87,7 @@ static mfrgn_status settle(mfrgn_context *context, const mf_sample_set *set, mf_
 static mfrgn_status compute(mfrgn_session *s, const mf_sample_set *set, const mfrgn_evaluate_options *o,
                             mf_embedded *e) {
     mfrgn_context *context = s->context;
-    size_t most = (size_t)s->batch > 2 * (size_t)s->threads ? (size_t)s->batch : 2 * (size_t)s->threads, bytes;
+    size_t most = (size_t)s->batch > 2 * (size_t)s->engine.threads ? (size_t)s->batch : 2 * (size_t)s->engine.threads, bytes;
     most = (most + (size_t)s->batch - 1) / (size_t)s->batch * (size_t)s->batch; /* batches are full */
     if (__builtin_mul_overflow(set->count, e->matrix.size * sizeof(float), &bytes))
         return mf_fail_memory(context, SIZE_MAX, "descriptors");

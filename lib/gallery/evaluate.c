@@ -97,7 +97,7 @@ static mfrgn_status embed_sets(mfrgn_session *s, const mfrgn_dataset *d, const m
                                mf_embedded *e) {
     uint64_t model = 0;
     if (o && o->cache)
-        MF_TRY(mf_model_digest(s->model, s->threads, &model));
+        MF_TRY(mf_model_digest(s->model, s->engine.threads, &model));
     for (int i = 0; i < d->sets; i++) {
         char *path = NULL;
         if (o && o->cache)

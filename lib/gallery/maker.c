@@ -17,7 +17,7 @@ mfrgn_status mf_maker_of(const mfrgn_session *session, mf_maker *maker) {
     const mfrgn_config *config = session->model->config;
     mf_view_config view;
     memset(maker, 0, sizeof(*maker));
-    MF_TRY(mf_model_digest(session->model, session->threads, &maker->model));
+    MF_TRY(mf_model_digest(session->model, session->engine.threads, &maker->model));
     mf_config_view(config, MFRGN_VIEW_AERIAL, &view);
     maker->model_name = mf_format(context, "%s aerial %s ground %s [%016llx]",
                                   mfrgn_config_get(config, MFRGN_CONFIG_BACKBONE),

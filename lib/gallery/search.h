@@ -3,11 +3,11 @@
 #define MFRGN_GALLERY_SEARCH_H
 
 #include "gallery/index.h"
+#include "model/engine.h"
 
 struct mfrgn_searcher {
     mfrgn_context *context;
-    const mf_loaded *backend;
-    mf_stream *stream;
+    mf_engine engine;
     int threads;
     void *scratch; /* of the backend, grown */
     size_t scratch_bytes;

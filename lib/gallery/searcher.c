@@ -3,18 +3,16 @@
 #include <string.h>
 
 #include "gallery/search.h"
+#include "model/options.h"
 
-static mfrgn_status open_stream(mfrgn_searcher *s, const mfrgn_options *options) {
-    char *passed_over = NULL;
-    MF_TRY(mf_backend_open(s->context, mf_option(options, MFRGN_OPTION_BACKEND)->text, &s->backend, &passed_over));
-    mf_free(s->context, passed_over);
-    long threads = mf_option(options, MFRGN_OPTION_THREADS)->number;
-    s->threads = threads ? (int)threads : mf_core_count();
-    if (!s->backend->table->scan)
-        return mf_fail(s->context, MFRGN_ERROR_UNSUPPORTED, "backend %s does not search", s->backend->name);
-    mf_stream_params params = {sizeof(params), s->threads, MF_F32};
-    mfrgn_status status = (mfrgn_status)s->backend->table->stream_open(s->backend->device, &params, &s->stream);
-    return status == MFRGN_OK ? status : mf_fail_in(s->context, status, "backend %s", s->backend->name);
+static mfrgn_status open_engine(mfrgn_searcher *s, const mfrgn_options *options) {
+    mf_engine_params params = mf_options_engine(options);
+    params.precision = "f32"; /* of the scores; the gallery has its own */
+    MF_TRY(mf_engine_open(s->context, &params, &s->engine, NULL));
+    s->threads = s->engine.threads;
+    if (!s->engine.backend->table->scan)
+        return mf_fail(s->context, MFRGN_ERROR_UNSUPPORTED, "backend %s does not search", s->engine.backend->name);
+    return MFRGN_OK;
 }
 
 mfrgn_status mfrgn_searcher_create(mfrgn_context *context, const mfrgn_options *options, mfrgn_searcher **out) {
@@ -31,7 +29,7 @@ mfrgn_status mfrgn_searcher_create(mfrgn_context *context, const mfrgn_options *
     mfrgn_status status = s ? MFRGN_OK : mf_fail_memory(context, sizeof(*s), "a searcher");
     if (s) {
         s->context = mf_context_ref(context);
-        status = open_stream(s, options);
+        status = open_engine(s, options);
     }
     mfrgn_options_free(defaults);
     if (status != MFRGN_OK)
@@ -45,17 +43,16 @@ void mfrgn_searcher_free(mfrgn_searcher *s) {
     if (!s)
         return;
     mfrgn_context *context = s->context;
-    if (s->stream)
-        s->backend->table->stream_close(s->stream);
+    mf_engine_close(&s->engine);
     mf_free(context, s->scratch);
     mf_free(context, s);
     mfrgn_context_free(context);
 }
 
 mfrgn_status mf_searcher_scan(mfrgn_searcher *s, mf_scan *scan) {
-    const mf_backend *table = s->backend->table;
+    const mf_backend *table = s->engine.backend->table;
     scan->struct_size = sizeof(*scan);
-    size_t bytes = table->scan_scratch(s->stream, scan);
+    size_t bytes = table->scan_scratch(s->engine.stream, scan);
     if (bytes > s->scratch_bytes) {
         mf_free(s->context, s->scratch);
         s->scratch_bytes = 0;
@@ -64,10 +61,10 @@ mfrgn_status mf_searcher_scan(mfrgn_searcher *s, mf_scan *scan) {
             return mf_fail_memory(s->context, bytes, "a search");
         s->scratch_bytes = bytes;
     }
-    table->stream_begin(s->stream);
-    mfrgn_status status = (mfrgn_status)table->scan(s->stream, scan, s->scratch);
-    table->stream_end(s->stream);
-    return status == MFRGN_OK ? status : mf_fail_in(s->context, status, "backend %s, scan", s->backend->name);
+    mf_engine_begin(&s->engine);
+    mfrgn_status status = (mfrgn_status)table->scan(s->engine.stream, scan, s->scratch);
+    mf_engine_end(&s->engine);
+    return status == MFRGN_OK ? status : mf_fail_in(s->context, status, "backend %s, scan", s->engine.backend->name);
 }
 
 mfrgn_status mf_query_norms(mfrgn_searcher *s, const float *queries, size_t n, size_t size, float *norms) {

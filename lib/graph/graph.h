@@ -198,7 +198,7 @@ typedef struct mf_need {
     size_t scratch_bytes;  /* beside its operands */
     int residual_in_place; /* the output may lie where the residual does */
 } mf_need;
-mfrgn_status mf_plan_create(const mf_graph *g, mf_dtype compute, const mf_need *need, mf_plan **plan);
+mfrgn_status mf_plan_create(const mf_graph *g, const mf_need *need, mf_plan **plan);
 void mf_plan_free(mf_plan *plan);
 
 #endif

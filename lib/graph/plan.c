@@ -24,13 +24,12 @@ typedef struct interval {
 typedef struct planner {
     const mf_graph *g;
     const mf_need *need;
-    size_t element;
     place *place;
     int *last; /* the last node that reads each root, through all that share it */
 } planner;
 
 static size_t tensor_bytes(const planner *p, mf_value v) {
-    size_t n = p->element;
+    size_t n = mf_dtype_size(p->g->tensor[v].dtype);
     for (int i = 0; i < p->g->tensor[v].ndim; i++)
         n *= (size_t)p->g->tensor[v].dim[i];
     return n;
@@ -240,10 +239,10 @@ static mfrgn_status plan_values(planner *p, mf_plan *plan) {
     return MFRGN_OK;
 }
 
-mfrgn_status mf_plan_create(const mf_graph *g, mf_dtype compute, const mf_need *need, mf_plan **out) {
+mfrgn_status mf_plan_create(const mf_graph *g, const mf_need *need, mf_plan **out) {
     mfrgn_context *context = g->context;
     mf_plan *plan = mf_calloc(context, 1, sizeof(*plan));
-    planner p = {g, need, mf_dtype_size(compute), mf_calloc(context, g->tensor_count, sizeof(place)),
+    planner p = {g, need, mf_calloc(context, g->tensor_count, sizeof(place)),
                  mf_calloc(context, g->tensor_count, sizeof(int))};
     mfrgn_status status = MFRGN_ERROR_MEMORY;
     if (plan) {

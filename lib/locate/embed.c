@@ -108,10 +108,13 @@ mfrgn_status mfrgn_locate_embed(mfrgn_session *s, const mfrgn_image *images, siz
 
 mfrgn_status mf_session_searcher(mfrgn_session *s, mfrgn_searcher **searcher) {
     mfrgn_options *options;
+    const mf_engine *e = &s->engine;
     MF_TRY(mfrgn_options_create(s->context, &options));
-    mfrgn_status status = mfrgn_options_set_int(options, MFRGN_OPTION_THREADS, s->threads);
-    if (status == MFRGN_OK && s->backend->table->scan)
-        status = mfrgn_options_set(options, MFRGN_OPTION_BACKEND, s->backend->name);
+    mfrgn_status status = mfrgn_options_set_int(options, MFRGN_OPTION_THREADS, e->threads);
+    if (status == MFRGN_OK && e->backend->table->scan)
+        status = mfrgn_options_set(options, MFRGN_OPTION_BACKEND, e->backend->name);
+    if (status == MFRGN_OK && e->backend->table->scan)
+        status = mfrgn_options_set_int(options, MFRGN_OPTION_DEVICE, e->device);
     if (status == MFRGN_OK)
         status = mfrgn_searcher_create(s->context, options, searcher);
     mfrgn_options_free(options);

@@ -192,7 +192,7 @@ static mfrgn_status see(mfrgn_tracker *t, mfrgn_session *session, const mfrgn_im
     mfrgn_status status = queries && scores ? mfrgn_locate_embed(session, image, 1, o, queries)
                                             : mf_fail_memory(t->context, steps * t->tiles * sizeof(float), "scores");
     if (status == MFRGN_OK) {
-        scoring s = {t, queries, o->yaw_steps, session->threads, scores};
+        scoring s = {t, queries, o->yaw_steps, session->engine.threads, scores};
         mf_parallel(t->context, s.tasks, score_task, &s);
         status = mfrgn_tracker_update(t, scores, o->yaw_steps);
     } else if (queries && scores && session->context != t->context) {

@@ -3,11 +3,13 @@
 
 #include <pthread.h>
 
+#include "model/engine.h"
 #include "model/network.h"
 
 /* A constant in the form that a backend reads, shared by all that ask for the same. */
 typedef struct mf_packed {
     char *key;
+    const mf_loaded *backend; /* whose memory `data` is */
     void *data;
     size_t bytes;
     int references;
@@ -31,10 +33,11 @@ struct mfrgn_model {
 
 mfrgn_model *mf_model_ref(mfrgn_model *model);
 
-/* Finds the constant `key` or makes it: `make` fills `bytes` bytes.  Given back with mf_packed_release. */
+/* Finds the constant `key` or makes it: `make` fills `bytes` bytes of the engine's memory.  Given back with
+ * mf_packed_release. */
 typedef mfrgn_status (*mf_make)(void *user, void *data);
-mfrgn_status mf_packed_get(mfrgn_model *model, const char *key, size_t bytes, mf_make make, void *user,
-                           mf_packed **packed);
+mfrgn_status mf_packed_get(mfrgn_model *model, const mf_engine *engine, const char *key, size_t bytes, mf_make make,
+                           void *user, mf_packed **packed);
 void mf_packed_release(mfrgn_model *model, mf_packed *packed);
 
 /* lib/model/digest.c: a hash of the configuration and of every parameter's stored values, made when first asked for; the

@@ -1,14 +1,18 @@
 #include "model/options.h"
 
+#include <limits.h>
+
 static const char *const backends[] = {"auto", "cuda", "onednn", "openblas", "ref", NULL};
-static const char *const precisions[] = {"f32", "f64", NULL};
 
 static const mf_setting spec[MFRGN_OPTION_KEY_COUNT] = {
     [MFRGN_OPTION_BACKEND] = {"backend", MF_SETTING_CHOICE, 0, 0, backends, "auto"},
     [MFRGN_OPTION_THREADS] = {"threads", MF_SETTING_INT, 0, 256, NULL, "0"},
-    [MFRGN_OPTION_PRECISION] = {"precision", MF_SETTING_CHOICE, 0, 0, precisions, "f32"},
+    [MFRGN_OPTION_PRECISION] = {"precision", MF_SETTING_CHOICE, 0, 0, mf_precisions, "f32"},
     [MFRGN_OPTION_BATCH] = {"batch", MF_SETTING_INT, 1, 4096, NULL, "1"},
     [MFRGN_OPTION_PRECROP] = {"precrop", MF_SETTING_INT, 0, 1, NULL, "0"},
+    [MFRGN_OPTION_DEVICE] = {"device", MF_SETTING_INT, 0, 1023, NULL, "0"},
+    [MFRGN_OPTION_MEMORY_LIMIT] = {"memory_limit", MF_SETTING_INT, 0, LONG_MAX, NULL, "0"},
+    [MFRGN_OPTION_TUNING] = {"tuning", MF_SETTING_PATH, 0, 0, NULL, ""},
 };
 
 mfrgn_status mfrgn_options_create(mfrgn_context *context, mfrgn_options **out) {
@@ -55,4 +59,21 @@ mfrgn_status mfrgn_options_bounds(mfrgn_option_key key, long *minimum, long *max
     *minimum = spec[key].minimum;
     *maximum = spec[key].maximum;
     return MFRGN_OK;
+}
+
+mfrgn_status mfrgn_options_set_stream(mfrgn_options *options, void *stream) {
+    if (!options)
+        return MFRGN_ERROR_ARGUMENT;
+    options->native = stream;
+    return MFRGN_OK;
+}
+
+mf_engine_params mf_options_engine(const mfrgn_options *o) {
+    return (mf_engine_params){.backend = mf_option(o, MFRGN_OPTION_BACKEND)->text,
+                              .precision = mf_option(o, MFRGN_OPTION_PRECISION)->text,
+                              .threads = mf_option(o, MFRGN_OPTION_THREADS)->number,
+                              .device = mf_option(o, MFRGN_OPTION_DEVICE)->number,
+                              .memory_limit = (size_t)mf_option(o, MFRGN_OPTION_MEMORY_LIMIT)->number,
+                              .tuning = mf_option(o, MFRGN_OPTION_TUNING)->text,
+                              .native = o->native};
 }

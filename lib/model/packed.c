@@ -14,22 +14,28 @@ static void destroy(mfrgn_model *model, mf_packed *p) {
     if (!p)
         return;
     mf_free(model->context, p->key);
-    mf_free(model->context, p->data);
+    mf_engine_free_later(model->context, p->backend, p->data);
     mf_free(model->context, p);
 }
 
-static mf_packed *create(mfrgn_model *model, const char *key, size_t bytes) {
+static mfrgn_status create(mfrgn_model *model, const mf_engine *engine, const char *key, size_t bytes,
+                           mf_packed **out) {
     mf_packed *p = mf_calloc(model->context, 1, sizeof(*p));
-    if (!p)
-        return NULL;
-    p->key = mf_strdup(model->context, key);
-    p->data = mf_alloc_huge(model->context, bytes);
-    p->bytes = bytes;
-    if (!p->key || !p->data) {
-        destroy(model, p);
-        return NULL;
+    mfrgn_status status = MFRGN_ERROR_MEMORY;
+    if (p) {
+        p->key = mf_strdup(model->context, key);
+        p->backend = engine->backend;
+        p->bytes = bytes;
     }
-    return p;
+    if (!p || !p->key)
+        mf_fail_memory(model->context, strlen(key), "prepared weights");
+    else
+        status = mf_engine_alloc(engine, bytes, "prepared weights", &p->data);
+    if (status != MFRGN_OK)
+        destroy(model, p);
+    else
+        *out = p;
+    return status;
 }
 
 static void unlink_packed(mfrgn_model *model, mf_packed *p) {
@@ -47,8 +53,8 @@ static void release(mfrgn_model *model, mf_packed *p) {
     destroy(model, p);
 }
 
-mfrgn_status mf_packed_get(mfrgn_model *model, const char *key, size_t bytes, mf_make make, void *user,
-                           mf_packed **out) {
+mfrgn_status mf_packed_get(mfrgn_model *model, const mf_engine *engine, const char *key, size_t bytes, mf_make make,
+                           void *user, mf_packed **out) {
     pthread_mutex_lock(&model->lock);
     mf_packed *p = find(model, key);
     if (p) {
@@ -65,17 +71,17 @@ mfrgn_status mf_packed_get(mfrgn_model *model, const char *key, size_t bytes, mf
         }
         return mf_fail(model->context, MFRGN_ERROR_INTERNAL, "another session failed to prepare the same weights");
     }
-    p = create(model, key, bytes);
-    if (!p) {
+    mfrgn_status status = create(model, engine, key, bytes, &p);
+    if (status != MFRGN_OK) {
         pthread_mutex_unlock(&model->lock);
-        return mf_fail_memory(model->context, bytes, "prepared weights");
+        return status;
     }
     p->references = 1;
     p->link = model->packed;
     model->packed = p;
     pthread_mutex_unlock(&model->lock);
 
-    mfrgn_status status = make(user, p->data);
+    status = make(user, p->data);
 
     pthread_mutex_lock(&model->lock);
     p->ready = status == MFRGN_OK ? 1 : -1;

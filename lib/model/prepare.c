@@ -3,21 +3,17 @@
 
 #include "model/session.h"
 
-static int supports(void *user, const mf_op *op) {
-    mfrgn_session *s = user;
-    return s->backend->table->supports(s->stream, op);
-}
-
 static int is_16_bit(mf_dtype dtype) {
     return dtype == MF_F16 || dtype == MF_BF16;
 }
 
-/* Results have the compute type, and constants too; but weights of 16 bits stay so where the kernel that reads them
- * converts them itself: that halves the memory. */
+/* Constants have the compute type; but weights of 16 bits stay so where the kernel that reads them converts them itself:
+ * that halves the memory. */
 static void assign_types(mfrgn_session *s, mf_graph *g) {
+    const mf_engine *e = &s->engine;
     for (size_t v = 0; v < g->tensor_count; v++)
-        if (g->tensor[v].role != MF_ROLE_CONSTANT || !is_16_bit(g->tensor[v].dtype))
-            g->tensor[v].dtype = s->compute;
+        if (g->tensor[v].role != MF_ROLE_CONSTANT || !is_16_bit(g->tensor[v].dtype) || is_16_bit(e->compute))
+            g->tensor[v].dtype = e->wide;
     for (size_t i = 0; i < g->node_count; i++)
         for (int k = 0; k < g->node[i].input_count; k++) {
             mf_value v = g->node[i].input[k];
@@ -26,8 +22,8 @@ static void assign_types(mfrgn_session *s, mf_graph *g) {
                 continue;
             mf_graph_op(g, &g->node[i], &op);
             int product = op.kind == MF_OP_MATMUL || op.kind == MF_OP_CONV2D;
-            if (!product || k != MF_IN_W || !supports(s, &op))
-                g->tensor[v].dtype = s->compute;
+            if (!product || k != MF_IN_W || !e->backend->table->supports(e->stream, &op))
+                g->tensor[v].dtype = e->wide;
         }
 }
 
@@ -80,7 +76,7 @@ static mfrgn_status check_finite(mfrgn_model *model, mf_parameter *p, int thread
 static mfrgn_status check_sources(const maker *m, mf_value v) {
     const mf_tensor *t = &m->g->tensor[v];
     if (t->parameter >= 0)
-        return check_finite(m->session->model, &m->session->model->parameters.item[t->parameter], m->session->threads);
+        return check_finite(m->session->model, &m->session->model->parameters.item[t->parameter], m->session->engine.threads);
     for (int i = 0; t->fold && i < MF_FOLD_SOURCES; i++)
         if (t->source[i] >= 0)
             MF_TRY(check_sources(m, t->source[i]));
@@ -106,24 +102,61 @@ static size_t value_count(const mf_tensor *t) {
     return n;
 }
 
+/* The values in the operand's type; those of 16 bits by way of f32, unless they are stored so. */
+static mfrgn_status evaluate(const maker *m, void *out) {
+    mfrgn_model *model = m->session->model;
+    const mf_tensor *t = &m->g->tensor[m->v];
+    if (!is_16_bit(t->dtype) || (t->parameter >= 0 && stored_parameter(model, t->parameter).dtype == t->dtype))
+        return mf_constant_evaluate(m->g, m->v, stored_parameter, model, t->dtype, out);
+    size_t n = value_count(t);
+    float *values = mf_alloc_huge(m->session->context, n * sizeof(float));
+    if (!values)
+        return mf_fail_memory(m->session->context, n * sizeof(float), "weights to be rounded");
+    mfrgn_status status = mf_constant_evaluate(m->g, m->v, stored_parameter, model, MF_F32, values);
+    if (status == MFRGN_OK)
+        mf_convert(t->dtype, out, MF_F32, values, n);
+    mf_free(m->session->context, values);
+    return status;
+}
+
+/* In the host's memory, to be freed. */
+static mfrgn_status evaluate_plain(const maker *m, size_t bytes, void **out) {
+    *out = mf_alloc_huge(m->session->context, bytes);
+    if (!*out)
+        return mf_fail_memory(m->session->context, bytes, "weights to be prepared");
+    mfrgn_status status = evaluate(m, *out);
+    if (status != MFRGN_OK)
+        mf_free(m->session->context, *out);
+    return status;
+}
+
 /* Packed from where it lies, if it lies well and is not folded; else from a copy in the operand's type. */
 static mfrgn_status pack_constant(const maker *m, void *data) {
     mfrgn_context *context = m->session->context;
-    const mf_backend *table = m->session->backend->table;
+    const mf_backend *table = m->session->engine.backend->table;
     const mf_tensor *t = &m->g->tensor[m->v];
+    void *plain;
     if (t->parameter >= 0) {
         mf_stored stored = stored_parameter(m->session->model, t->parameter);
         if (stored.dtype == t->dtype && (uintptr_t)stored.data % mf_dtype_size(t->dtype) == 0)
             return (mfrgn_status)table->pack(m->kernel, m->input, stored.data, data);
     }
-    size_t bytes = value_count(t) * mf_dtype_size(t->dtype);
-    void *plain = mf_alloc_huge(context, bytes);
-    if (!plain)
-        return mf_fail_memory(context, bytes, "weights to be packed");
-    mfrgn_status status = mf_constant_evaluate(m->g, m->v, stored_parameter, m->session->model, t->dtype, plain);
-    if (status == MFRGN_OK)
-        status = (mfrgn_status)table->pack(m->kernel, m->input, plain, data);
+    MF_TRY(evaluate_plain(m, value_count(t) * mf_dtype_size(t->dtype), &plain));
+    mfrgn_status status = (mfrgn_status)table->pack(m->kernel, m->input, plain, data);
     mf_free(context, plain);
+    return status;
+}
+
+/* As it is, in the engine's memory. */
+static mfrgn_status copy_constant(const maker *m, void *data) {
+    const mf_tensor *t = &m->g->tensor[m->v];
+    size_t bytes = value_count(t) * mf_dtype_size(t->dtype);
+    void *plain;
+    if (mf_engine_is_host(&m->session->engine))
+        return evaluate(m, data);
+    MF_TRY(evaluate_plain(m, bytes, &plain));
+    mfrgn_status status = mf_engine_put(&m->session->engine, data, plain, bytes);
+    mf_free(m->session->context, plain);
     return status;
 }
 
@@ -132,11 +165,26 @@ static mfrgn_status make_constant(void *user, void *data) {
     if (!m->checked_by_kernel)
         MF_TRY(check_sources(m, m->v));
     if (!m->kernel)
-        return mf_constant_evaluate(m->g, m->v, stored_parameter, m->session->model, m->g->tensor[m->v].dtype, data);
+        return copy_constant(m, data);
     mfrgn_status status = pack_constant(m, data);
     if (status == MFRGN_ERROR_NUMERIC)
         MF_TRY(check_sources(m, m->v));
     return status;
+}
+
+/* Plain constants in the host's memory are every backend's; to be freed. */
+static char *make_key(const maker *m, const mf_kernel_info *info) {
+    const mf_engine *e = &m->session->engine;
+    const char *type = mf_dtype_name(m->g->tensor[m->v].dtype);
+    char *name = mf_constant_key(m->g, m->v), *key = NULL;
+    int is_packed = info->pack_bytes[m->input] > 0;
+    if (name && !is_packed && mf_engine_is_host(e))
+        key = mf_format(e->context, "%s %s", name, type);
+    else if (name)
+        key = mf_format(e->context, "%s %s %s %d %016llx", name, type, e->backend->name, e->device,
+                        is_packed ? (unsigned long long)info->pack_key[m->input] : 0);
+    mf_free(e->context, name);
+    return key;
 }
 
 static mfrgn_status get_constant(maker *m, const mf_kernel_info *info, mf_packed **packed) {
@@ -144,18 +192,14 @@ static mfrgn_status get_constant(maker *m, const mf_kernel_info *info, mf_packed
     mfrgn_context *context = m->session->context;
     int is_packed = info->pack_bytes[m->input] > 0;
     size_t bytes = is_packed ? info->pack_bytes[m->input] : value_count(t) * mf_dtype_size(t->dtype);
-    char *name = mf_constant_key(m->g, m->v);
-    char *key = !name       ? NULL
-                : is_packed ? mf_format(context, "%s %s %s %016llx", name, mf_dtype_name(t->dtype),
-                                        m->session->backend->name, (unsigned long long)info->pack_key[m->input])
-                            : mf_format(context, "%s %s", name, mf_dtype_name(t->dtype));
+    char *key = make_key(m, info);
     if (!is_packed)
         m->kernel = NULL;
     m->checked_by_kernel = m->checked_by_kernel && is_packed;
-    mfrgn_status status = key ? mf_packed_get(m->session->model, key, bytes, make_constant, m, packed)
-                              : mf_fail_memory(context, 256, "a key");
+    mfrgn_status status =
+        key ? mf_packed_get(m->session->model, &m->session->engine, key, bytes, make_constant, m, packed)
+            : mf_fail_memory(context, 256, "a key");
     mf_free(context, key);
-    mf_free(context, name);
     return status;
 }
 
@@ -184,35 +228,58 @@ static mfrgn_status prepare_constants(void *user, const mf_node *n, mf_step *ste
 
 /* ---- the plan ---- */
 
-static mfrgn_status grow_arena(mfrgn_session *s, size_t bytes) {
-    if (bytes <= s->arena_bytes)
+static mfrgn_status grow(const mf_engine *e, size_t bytes, const char *what, void **memory, size_t *has) {
+    if (bytes <= *has)
         return MFRGN_OK;
-    mf_free(s->context, s->arena);
-    s->arena_bytes = 0;
-    s->arena = mf_alloc_huge(s->context, bytes);
-    if (!s->arena)
-        return mf_fail_memory(s->context, bytes, "the session's activations");
-    s->arena_bytes = bytes;
+    mf_engine_free(e, *memory);
+    *memory = NULL;
+    *has = 0;
+    MF_TRY(mf_engine_alloc(e, bytes, what, memory));
+    *has = bytes;
+    return MFRGN_OK;
+}
+
+static size_t bytes_of(const mf_graph *g, mf_value v) {
+    return value_count(&g->tensor[v]) * mf_dtype_size(g->tensor[v].dtype);
+}
+
+/* The arena; where it is not the host's, also room for the images and descriptors of a batch. */
+static mfrgn_status reserve(mfrgn_session *s, const mf_program *p) {
+    size_t in = bytes_of(p->graph, p->graph->input), out = bytes_of(p->graph, p->graph->output);
+    MF_TRY(grow(&s->engine, p->memory->arena_bytes, "the session's activations", &s->arena, &s->arena_bytes));
+    size_t staging = in > out ? in : out;
+    if (mf_engine_is_host(&s->engine) || staging <= s->staging_bytes)
+        return MFRGN_OK;
+    mf_free(s->context, s->staging);
+    s->staging_bytes = 0;
+    s->staging = mf_alloc_huge(s->context, staging);
+    if (!s->staging)
+        return mf_fail_memory(s->context, staging, "the images of a batch");
+    s->staging_bytes = staging;
     return MFRGN_OK;
 }
 
 static mfrgn_status plan_graph(mfrgn_session *s, mfrgn_view view, mf_view_plan *plan) {
-    mf_program target = {.backend = s->backend, .stream = s->stream};
     mf_graph *g;
     MF_TRY(mf_network_build(s->context, s->model->config, &s->model->parameters, view, s->batch, &g));
     g->keep_taps = s->keep_taps;
     assign_types(s, g);
-    mfrgn_status status = s->no_passes ? MFRGN_OK : mf_graph_optimise(g, &(mf_target){mf_program_supports, &target});
-    plan->packed =
-        status == MFRGN_OK ? mf_calloc(s->context, g->node_count * MF_MAX_INPUTS, sizeof(*plan->packed)) : NULL;
-    if (!plan->packed) {
+    mfrgn_status status =
+        s->no_passes ? MFRGN_OK : mf_graph_optimise(g, &(mf_target){mf_engine_supports, &s->engine});
+    if (status == MFRGN_OK)
+        status = mf_graph_set_types(g, s->engine.compute);
+    if (status == MFRGN_OK) {
+        plan->packed = mf_calloc(s->context, g->node_count * MF_MAX_INPUTS, sizeof(*plan->packed));
+        if (!plan->packed)
+            status = mf_fail_memory(s->context, sizeof(*plan->packed), "a plan");
+    }
+    if (status != MFRGN_OK) {
         mf_graph_free(g);
-        return status == MFRGN_OK ? mf_fail_memory(s->context, sizeof(*plan->packed), "a plan") : status;
+        return status;
     }
     constants_of finder = {s, plan, g};
-    MF_TRY(mf_program_create(s->backend, s->stream, g, s->compute, prepare_constants, &finder, &s->progress,
-                             &plan->program));
-    return grow_arena(s, plan->program.memory->arena_bytes);
+    MF_TRY(mf_program_create(&s->engine, g, prepare_constants, &finder, &s->progress, &plan->program));
+    return reserve(s, &plan->program);
 }
 
 void mf_session_unplan(mfrgn_session *s, mf_view_plan *plan) {
@@ -225,12 +292,12 @@ void mf_session_unplan(mfrgn_session *s, mf_view_plan *plan) {
 
 mfrgn_status mf_session_plan(mfrgn_session *s, mfrgn_view view) {
     mf_view_plan *plan = &s->view[view];
-    if (plan->program.graph) /* the arena is gone where it could not grow for the other view */
-        return grow_arena(s, plan->program.memory->arena_bytes);
-    s->backend->table->stream_begin(s->stream);
-    mfrgn_status status = plan_graph(s, view, plan);
-    s->backend->table->stream_end(s->stream);
-    if (status != MFRGN_OK)
+    int planned = plan->program.graph != NULL;
+    mf_engine_begin(&s->engine);
+    /* the arena is gone where it could not grow for the other view */
+    mfrgn_status status = planned ? reserve(s, &plan->program) : plan_graph(s, view, plan);
+    mf_engine_end(&s->engine);
+    if (status != MFRGN_OK && !planned)
         mf_session_unplan(s, plan);
     return status;
 }

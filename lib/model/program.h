@@ -2,8 +2,8 @@
 #ifndef MFRGN_MODEL_PROGRAM_H
 #define MFRGN_MODEL_PROGRAM_H
 
-#include "backends/registry.h"
 #include "graph/graph.h"
+#include "model/engine.h"
 
 /* Where an operand lies: in the arena, in a slot of the runner's, or nowhere. */
 typedef struct mf_address {
@@ -22,31 +22,31 @@ typedef struct mf_step {
 
 typedef struct mf_program {
     mfrgn_context *context;
-    const mf_loaded *backend;
-    mf_stream *stream;
+    const mf_engine *engine; /* the owner's */
     mf_graph *graph; /* after the passes; NULL: there is none */
     mf_plan *memory;
     mf_step *step;
     size_t step_count;
+    /* where the backend records runs: one is run as it is, the next with the same addresses is recorded, and from then
+     * on played */
+    void *recording;
+    uint64_t last, recorded; /* the addresses of the last run and of the recording */
+    int unrecordable;
 } mf_program;
 
 /* Finds the constant operands of a node: fills constant[] of its step. */
 typedef mfrgn_status (*mf_constants)(void *user, const mf_node *node, mf_step *step, const mf_kernel_info *info);
 
-/* Takes the graph, whose values have their types, also when it fails.  `constants` is called a node.  The result is
- * freed with mf_program_free() in any case. */
-mfrgn_status mf_program_create(const mf_loaded *backend, mf_stream *stream, mf_graph *graph, mf_dtype compute,
-                               mf_constants constants, void *user, const mfrgn_progress *progress, mf_program *program);
+/* Takes the graph, whose values have their types, also when it fails.  `constants` is called a node.  Between begin and
+ * end of the engine.  The result is freed with mf_program_free() in any case. */
+mfrgn_status mf_program_create(const mf_engine *engine, mf_graph *graph, mf_constants constants, void *user,
+                               const mfrgn_progress *progress, mf_program *program);
 void mf_program_free(mf_program *program);
 
-/* slots: the memory of variables and of what is bound; NULL where the graph has none. */
-mfrgn_status mf_program_run(const mf_program *program, void *arena, void *const *slots, const mfrgn_progress *progress);
-
-/* A stream of the backend `name`; passed_over: why "auto" took none before it, to be freed. */
-mfrgn_status mf_open_stream(mfrgn_context *context, const char *name, int threads, mf_dtype compute,
-                            const mf_loaded **backend, mf_stream **stream, char **passed_over);
-
-/* The backend's answer for the passes; user: an mf_program of which backend and stream are set. */
-int mf_program_supports(void *user, const mf_op *op);
+/* slots: the memory of variables and of what is bound; NULL where the graph has none.  A backend that has memory of its
+ * own may still be at work when this returns.  A run that is played from a recording is cancelled before or after. */
+mfrgn_status mf_program_run(mf_program *program, void *arena, void *const *slots, const mfrgn_progress *progress);
+/* Lets a recording go: what it would play has changed. */
+void mf_program_forget(mf_program *program);
 
 #endif

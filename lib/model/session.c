@@ -19,15 +19,12 @@ mfrgn_status mfrgn_session_create(mfrgn_model *model, const mfrgn_options *optio
     mfrgn_session *s = mf_calloc(model->context, 1, sizeof(*s));
     mfrgn_status status = MFRGN_ERROR_MEMORY;
     if (s) {
-        long threads = mf_option(options, MFRGN_OPTION_THREADS)->number;
+        mf_engine_params params = mf_options_engine(options);
         s->context = mf_context_ref(model->context);
         s->model = mf_model_ref(model);
-        s->threads = threads ? (int)threads : mf_core_count();
         s->batch = (int)mf_option(options, MFRGN_OPTION_BATCH)->number;
         s->precrop = mf_option(options, MFRGN_OPTION_PRECROP)->number != 0;
-        s->compute = mf_option(options, MFRGN_OPTION_PRECISION)->number == MF_PRECISION_F64 ? MF_F64 : MF_F32;
-        status = mf_open_stream(s->context, mf_option(options, MFRGN_OPTION_BACKEND)->text, s->threads, s->compute,
-                                &s->backend, &s->stream, &s->passed_over);
+        status = mf_engine_open(s->context, &params, &s->engine, &s->passed_over);
     } else {
         mf_fail_memory(model->context, sizeof(*s), "a session");
     }
@@ -45,9 +42,9 @@ void mfrgn_session_free(mfrgn_session *s) {
     mfrgn_context *context = s->context;
     for (int view = 0; view < 2; view++)
         mf_session_unplan(s, &s->view[view]);
-    if (s->stream)
-        s->backend->table->stream_close(s->stream);
-    mf_free(context, s->arena);
+    mf_engine_free(&s->engine, s->arena);
+    mf_engine_close(&s->engine);
+    mf_free(context, s->staging);
     mf_free(context, s->scratch.memory);
     mf_free(context, s->passed_over);
     mfrgn_model_free(s->model);
@@ -94,10 +91,10 @@ mfrgn_status mfrgn_session_get_info(const mfrgn_session *s, mfrgn_session_info *
         return MFRGN_ERROR_ARGUMENT;
     if (!info || info->struct_size < sizeof(*info))
         return mf_fail(s->context, MFRGN_ERROR_ARGUMENT, "mfrgn_session_get_info: info or struct_size is not set");
-    info->backend = s->backend->name;
-    info->detail = s->backend->table->describe(s->backend->device);
+    info->backend = s->engine.backend->name;
+    info->detail = s->engine.backend->table->describe(s->engine.backend->device);
     info->passed_over = s->passed_over ? s->passed_over : "";
-    info->threads = s->threads;
+    info->threads = s->engine.threads;
     info->batch = s->batch;
     info->arena_bytes = s->arena_bytes;
     info->packed_bytes = packed_bytes(s);
@@ -126,32 +123,60 @@ mfrgn_status mfrgn_model_print_graph(const mfrgn_model *model, mfrgn_view view, 
 
 /* ---- images to inputs ---- */
 
+static size_t image_values(const mf_program *plan) {
+    const mf_tensor *t = &plan->graph->tensor[plan->graph->input];
+    return (size_t)(t->dim[1] * t->dim[2] * t->dim[3]);
+}
+
+static void *place(const mfrgn_session *s, const mf_program *plan, mf_value v) {
+    return (char *)s->arena + plan->memory->offset[v];
+}
+
 static mfrgn_status fill_input(mfrgn_session *s, mfrgn_view view, const mfrgn_image *images, size_t count) {
     const mf_program *plan = &s->view[view].program;
     const mf_tensor *t = &plan->graph->tensor[plan->graph->input];
-    size_t size = (size_t)(t->dim[1] * t->dim[2] * t->dim[3]);
-    float *input = (float *)(void *)((char *)s->arena + plan->memory->offset[plan->graph->input]);
-    MF_TRY(mf_input_fill(s->context, s->threads, images, count, (int)t->dim[1], (int)t->dim[2],
+    size_t size = image_values(plan), all = (size_t)s->batch * size;
+    int on_host = mf_engine_is_host(&s->engine);
+    float *input = on_host ? place(s, plan, plan->graph->input) : s->staging;
+    MF_TRY(mf_input_fill(s->context, s->engine.threads, images, count, (int)t->dim[1], (int)t->dim[2],
                          s->precrop && view == MFRGN_VIEW_GROUND, input, &s->scratch));
-    memset(input + count * size, 0, ((size_t)s->batch - count) * size * sizeof(float));
-    if (s->compute == MF_F64)
-        mf_input_widen(input, (size_t)s->batch * size);
-    return MFRGN_OK;
+    memset(input + count * size, 0, (all - count * size) * sizeof(float));
+    if (s->engine.compute == MF_F64)
+        mf_input_widen(input, all);
+    return on_host ? MFRGN_OK
+                   : mf_engine_put(&s->engine, place(s, plan, plan->graph->input), input, all * sizeof(float));
 }
 
 /* ---- descriptors ---- */
 
 static mfrgn_status read_output(mfrgn_session *s, mfrgn_view view, size_t first, size_t count, float *out) {
     const mf_program *plan = &s->view[view].program;
-    const char *result = (const char *)s->arena + plan->memory->offset[plan->graph->output];
+    const void *result = place(s, plan, plan->graph->output);
     size_t size = mfrgn_model_descriptor_size(s->model);
-    size_t bad = mf_find_nonfinite(s->compute, result, count * size);
+    if (!mf_engine_is_host(&s->engine)) {
+        MF_TRY(mf_engine_get(&s->engine, s->staging, result, count * size * mf_dtype_size(s->engine.wide)));
+        result = s->staging;
+    }
+    size_t bad = mf_find_nonfinite(s->engine.wide, result, count * size);
     if (bad < count * size)
         return mf_fail(s->context, MFRGN_ERROR_NUMERIC,
                        "image %zu: its descriptor is not finite: the picture or the weights hold values out of range",
                        first + bad / size);
-    mf_convert(MF_F32, out, s->compute, result, count * size);
+    mf_convert(MF_F32, out, s->engine.wide, result, count * size);
     return MFRGN_OK;
+}
+
+static mfrgn_status embed_batch(mfrgn_session *s, mfrgn_view view, const mfrgn_image *images, size_t first,
+                                size_t count, float *descriptors) {
+    mf_engine_begin(&s->engine);
+    mfrgn_status status = fill_input(s, view, images + first, count);
+    mf_engine_end(&s->engine);
+    MF_TRY(status);
+    MF_TRY(mf_program_run(&s->view[view].program, s->arena, NULL, &s->progress));
+    mf_engine_begin(&s->engine);
+    status = read_output(s, view, first, count, descriptors + first * mfrgn_model_descriptor_size(s->model));
+    mf_engine_end(&s->engine);
+    return status;
 }
 
 mfrgn_status mfrgn_embed(mfrgn_session *s, mfrgn_view view, const mfrgn_image *images, size_t n, float *descriptors) {
@@ -162,12 +187,9 @@ mfrgn_status mfrgn_embed(mfrgn_session *s, mfrgn_view view, const mfrgn_image *i
     MF_TRY(check_view(s, view));
     MF_TRY(mf_input_check(s->context, images, n));
     MF_TRY(mf_session_plan(s, view));
-    size_t size = mfrgn_model_descriptor_size(s->model);
     for (size_t i = 0; i < n; i += (size_t)s->batch) {
         size_t count = n - i < (size_t)s->batch ? n - i : (size_t)s->batch;
-        MF_TRY(fill_input(s, view, images + i, count));
-        MF_TRY(mf_program_run(&s->view[view].program, s->arena, NULL, &s->progress));
-        MF_TRY(read_output(s, view, i, count, descriptors + i * size));
+        MF_TRY(embed_batch(s, view, images, i, count, descriptors));
     }
     return MFRGN_OK;
 }
@@ -184,6 +206,19 @@ mfrgn_status mf_session_tap(mfrgn_session *s, mfrgn_view view, const char *name,
         *count *= (size_t)t->dim[i];
     if (*count > room)
         return mf_fail(s->context, MFRGN_ERROR_ARGUMENT, "\"%s\" has %zu values", name, *count);
-    mf_convert(MF_F64, out, s->compute, (const char *)s->arena + plan->memory->offset[v], *count);
-    return MFRGN_OK;
+    size_t bytes = *count * mf_dtype_size(t->dtype);
+    if (mf_engine_is_host(&s->engine)) {
+        mf_convert(MF_F64, out, t->dtype, place(s, plan, v), *count);
+        return MFRGN_OK;
+    }
+    void *copy = mf_alloc(s->context, bytes);
+    if (!copy)
+        return mf_fail_memory(s->context, bytes, "a tapped value");
+    mf_engine_begin(&s->engine);
+    mfrgn_status status = mf_engine_get(&s->engine, copy, place(s, plan, v), bytes);
+    mf_engine_end(&s->engine);
+    if (status == MFRGN_OK)
+        mf_convert(MF_F64, out, t->dtype, copy, *count);
+    mf_free(s->context, copy);
+    return status;
 }

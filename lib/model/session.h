@@ -17,15 +17,15 @@ typedef struct mf_view_plan {
 struct mfrgn_session {
     mfrgn_context *context;
     mfrgn_model *model;
-    const mf_loaded *backend;
-    mf_stream *stream;
+    mf_engine engine;
     char *passed_over;
-    mf_dtype compute;
-    int threads, batch, precrop;
+    int batch, precrop;
     mfrgn_progress progress;
     mf_view_plan view[2];
     void *arena; /* both views', since one runs at a time */
     size_t arena_bytes;
+    void *staging; /* the host's memory for images and descriptors, where the arena is not the host's */
+    size_t staging_bytes;
     mf_input_scratch scratch;
     int keep_taps, no_passes; /* for tests: set before a view is planned */
 };

@@ -1,7 +1,7 @@
 #include "train/options.h"
 
 static const char *const backends[] = {"auto", "cuda", "onednn", "openblas", "ref", NULL};
-static const char *const precisions[] = {"f32", "f64", NULL};
+static const char *const precisions[] = {"f32", "f64", "tf32", "bf16", "f16", NULL};
 
 static const mf_setting spec[MFRGN_TRAIN_KEY_COUNT] = {
     [MFRGN_TRAIN_BACKEND] = {.name = "backend", .kind = MF_SETTING_CHOICE, .choices = backends, .initial = "auto"},
@@ -22,6 +22,9 @@ static const mf_setting spec[MFRGN_TRAIN_KEY_COUNT] = {
     [MFRGN_TRAIN_CLIP_VALUE] = {.name = "clip_value", .kind = MF_SETTING_REAL, .initial = "100", .most = 1e30},
     [MFRGN_TRAIN_CLIP_NORM] = {.name = "clip_norm", .kind = MF_SETTING_REAL, .initial = "0", .most = 1e30},
     [MFRGN_TRAIN_EMA] = {.name = "ema", .kind = MF_SETTING_REAL, .initial = "0", .most = 0.9999999},
+    [MFRGN_TRAIN_DEVICE] = {.name = "device", .kind = MF_SETTING_INT, .maximum = 1023, .initial = "0"},
+    [MFRGN_TRAIN_TUNING] = {.name = "tuning", .kind = MF_SETTING_PATH, .initial = ""},
+    [MFRGN_TRAIN_LOSS_SCALE] = {.name = "loss_scale", .kind = MF_SETTING_REAL, .initial = "0", .most = 16777216},
 };
 
 mfrgn_status mfrgn_train_options_create(mfrgn_context *context, mfrgn_train_options **out) {

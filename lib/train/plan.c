@@ -1,6 +1,7 @@
 /* The graphs of a training step: both views, the loss, the backward pass. */
 #include <string.h>
 
+#include "io/weights.h"
 #include "train/trainer.h"
 
 /* What is built for one program. */
@@ -71,18 +72,18 @@ static mf_value build_loss(builder *b, const mf_value descriptor[2], mf_value *l
     return loss;
 }
 
-/* Results have the type of their first input when they are built; all floating values have the trainer's. */
+/* Results have the type of their first input when they are built; until the passes are done, all floating values have the
+ * type of those in slots. */
 static void assign_types(builder *b) {
     for (size_t v = 0; v < b->g->tensor_count; v++)
         if (b->g->tensor[v].dtype != MF_I64)
-            b->g->tensor[v].dtype = b->trainer->compute;
+            b->g->tensor[v].dtype = b->trainer->engine.wide;
 }
 
 static mfrgn_status fuse(builder *b, int what) {
-    mf_program target = {.backend = b->trainer->backend, .stream = b->trainer->stream};
     assign_types(b);
     MF_TRY(b->g->status);
-    return mf_graph_fuse(b->g, &(mf_target){mf_program_supports, &target}, what);
+    return mf_graph_fuse(b->g, &(mf_target){mf_engine_supports, &b->trainer->engine}, what);
 }
 
 /* The layer scale becomes the products' before the backward pass, whose rule for it stores neither the product nor the
@@ -112,6 +113,28 @@ static mfrgn_status append_backward(builder *b, mf_value of, mf_value seed, mf_v
 
 /* ---- programs ---- */
 
+/* A literal in the engine's memory; in 16 bits by way of f32. */
+static mfrgn_status make_constant(builder *b, mf_value v, void **data) {
+    mfrgn_trainer *t = b->trainer;
+    const mf_tensor *x = &b->g->tensor[v];
+    size_t count = 1, bytes;
+    for (int i = 0; i < x->ndim; i++)
+        count *= (size_t)x->dim[i];
+    bytes = count * mf_dtype_size(x->dtype);
+    void *values = mf_alloc(t->context, 2 * count * sizeof(double)), *rounded = (double *)values + count;
+    if (!values)
+        return mf_fail_memory(t->context, 2 * count * sizeof(double), "a constant");
+    mfrgn_status status = mf_constant_evaluate(b->g, v, NULL, NULL, t->engine.wide, values);
+    if (status == MFRGN_OK)
+        status = mf_engine_alloc(&t->engine, bytes, "a constant", data);
+    if (status == MFRGN_OK) {
+        mf_convert(x->dtype, rounded, t->engine.wide, values, count);
+        status = mf_engine_put(&t->engine, *data, rounded, bytes);
+    }
+    mf_free(t->context, values);
+    return status;
+}
+
 /* Literals, in the form that the kernel reads. */
 static mfrgn_status find_constants(void *user, const mf_node *n, mf_step *step, const mf_kernel_info *info) {
     builder *b = user;
@@ -119,10 +142,6 @@ static mfrgn_status find_constants(void *user, const mf_node *n, mf_step *step, 
     for (int k = 0; k < n->input_count; k++) {
         if (n->input[k] < 0 || b->g->tensor[n->input[k]].role != MF_ROLE_CONSTANT)
             continue;
-        const mf_tensor *x = &b->g->tensor[n->input[k]];
-        size_t bytes = mf_dtype_size(x->dtype);
-        for (int i = 0; i < x->ndim; i++)
-            bytes *= (size_t)x->dim[i];
         if (info->pack_bytes[k])
             return mf_fail(t->context, MFRGN_ERROR_INTERNAL, "a training graph packs nothing");
         mf_train_constant *c = mf_calloc(t->context, 1, sizeof(*c));
@@ -130,10 +149,7 @@ static mfrgn_status find_constants(void *user, const mf_node *n, mf_step *step, 
             return mf_fail_memory(t->context, sizeof(*c), "a constant");
         c->link = b->plan->constants;
         b->plan->constants = c;
-        c->data = mf_alloc(t->context, bytes);
-        if (!c->data)
-            return mf_fail_memory(t->context, bytes, "a constant");
-        MF_TRY(mf_constant_evaluate(b->g, n->input[k], NULL, NULL, x->dtype, c->data));
+        MF_TRY(make_constant(b, n->input[k], &c->data));
         step->constant[k] = c->data;
     }
     return MFRGN_OK;
@@ -153,12 +169,12 @@ static void note_gradients(builder *b, double *flops) {
 /* Takes the builder's graph. */
 static mfrgn_status make_program(builder *b, double *flops, mf_program *program) {
     mfrgn_trainer *t = b->trainer;
-    note_gradients(b, flops);
     mf_graph *g = b->g;
-    t->backend->table->stream_begin(t->stream);
-    mfrgn_status status =
-        mf_program_create(t->backend, t->stream, g, t->compute, find_constants, b, &t->progress, program);
-    t->backend->table->stream_end(t->stream);
+    MF_TRY(mf_graph_set_types(g, t->engine.compute));
+    note_gradients(b, flops);
+    mf_engine_begin(&t->engine);
+    mfrgn_status status = mf_program_create(&t->engine, g, find_constants, b, &t->progress, program);
+    mf_engine_end(&t->engine);
     b->g = NULL;
     MF_TRY(status);
     if (program->memory->arena_bytes > b->plan->arena_bytes)
@@ -255,7 +271,7 @@ void mf_train_plan_free(mfrgn_trainer *t, mf_train_plan *plan) {
         }
     for (mf_train_constant *c = plan->constants, *next; c; c = next) {
         next = c->link;
-        mf_free(t->context, c->data);
+        mf_engine_free(&t->engine, c->data);
         mf_free(t->context, c);
     }
     mf_free(t->context, plan);

@@ -98,7 +98,7 @@ static const struct {
 } train_help[MFRGN_TRAIN_KEY_COUNT] = {
     [MFRGN_TRAIN_BACKEND] = {"auto, cuda, onednn, openblas, ref", 0},
     [MFRGN_TRAIN_THREADS] = {"of the steps; 0: one a core", 0},
-    [MFRGN_TRAIN_PRECISION] = {"f32; f64 with backend ref", 1},
+    [MFRGN_TRAIN_PRECISION] = {"f32; f64 with backend ref; tf32, bf16, f16 with backend cuda", 1},
     [MFRGN_TRAIN_SEED] = {"", 1},
     [MFRGN_TRAIN_CHUNK] = {"pairs embedded at a time, 0: the whole batch; the loss is of the whole batch", 1},
     [MFRGN_TRAIN_RECOMPUTE] = {"1: less memory, more time", 0},
@@ -114,6 +114,9 @@ static const struct {
     [MFRGN_TRAIN_CLIP_VALUE] = {"gradients are clipped to it; 0: not", 1},
     [MFRGN_TRAIN_CLIP_NORM] = {"their norm is; 0: not", 1},
     [MFRGN_TRAIN_EMA] = {"decay of an average of the weights, which is then evaluated; 0: none", 1},
+    [MFRGN_TRAIN_DEVICE] = {"which GPU, from 0", 0},
+    [MFRGN_TRAIN_TUNING] = {"a file of algorithms measured on the GPU; \"\": none", 0},
+    [MFRGN_TRAIN_LOSS_SCALE] = {"of the backward pass; 0: as the precision needs", 1},
 };
 
 /* Full names of the two other groups, made at compile time by hand: the tables below must follow the enums. */
@@ -144,7 +147,9 @@ static const char *const train_names[MFRGN_TRAIN_KEY_COUNT] = {TRAIN("backend"),
                                                                TRAIN("weight_decay"),  TRAIN("decay_all"),
                                                                TRAIN("beta1"),         TRAIN("beta2"),
                                                                TRAIN("epsilon"),       TRAIN("clip_value"),
-                                                               TRAIN("clip_norm"),     TRAIN("ema")};
+                                                               TRAIN("clip_norm"),     TRAIN("ema"),
+                                                               TRAIN("device"),        TRAIN("tuning"),
+                                                               TRAIN("loss_scale")};
 
 /* In the order: run, network, train, schedule, .. */
 enum { RUN_KEYS = MF_RECIPE_SCHEDULE };

@@ -38,6 +38,8 @@ static mfrgn_status open_session(const mfrgn_run *run, mfrgn_session **session) 
     } taken[] = {{MFRGN_OPTION_BACKEND, "train.backend"},
                  {MFRGN_OPTION_THREADS, "train.threads"},
                  {MFRGN_OPTION_PRECISION, "train.precision"},
+                 {MFRGN_OPTION_DEVICE, "train.device"},
+                 {MFRGN_OPTION_TUNING, "train.tuning"},
                  {MFRGN_OPTION_BATCH, "run.evaluate_batch"},
                  {MFRGN_OPTION_PRECROP, "data.precrop"}};
     mfrgn_options *options;

@@ -20,9 +20,12 @@ typedef struct names {
 static mfrgn_status give_array(void *user, size_t index, void *data) {
     const mfrgn_trainer *t = user;
     size_t count = t->model->parameters.count, i = index % count;
-    memcpy(data, mf_train_at(t, t->state[index / count], i),
-           mf_parameter_elements(&t->model->parameters.item[i]) * mf_train_value_size(t));
-    return MFRGN_OK;
+    mf_engine_begin(&t->engine);
+    mfrgn_status status =
+        mf_engine_get(&t->engine, data, mf_train_at(t, t->state[index / count], i),
+                      mf_parameter_elements(&t->model->parameters.item[i]) * mf_train_value_size(t));
+    mf_engine_end(&t->engine);
+    return status;
 }
 
 /* What of the network must be the same. */
@@ -33,12 +36,12 @@ static size_t list_config(const mfrgn_trainer *t, mf_metadata *metadata) {
     return MFRGN_CONFIG_KEY_COUNT;
 }
 
-enum { METADATA = MFRGN_CONFIG_KEY_COUNT + MFRGN_TRAIN_KEY_COUNT + 8 };
+enum { METADATA = MFRGN_CONFIG_KEY_COUNT + MFRGN_TRAIN_KEY_COUNT + 10 };
 
 static mfrgn_status save(const mfrgn_trainer *t, const char *path, mf_weight *tensor, names *name) {
     const mf_parameters *table = &t->model->parameters;
     mf_metadata metadata[METADATA];
-    char step[32], rate[40], option[MFRGN_TRAIN_KEY_COUNT][48];
+    char step[32], rate[40], scale[40], since[32], option[MFRGN_TRAIN_KEY_COUNT][48];
     size_t count = list_config(t, metadata);
     for (int key = 0; key < MFRGN_TRAIN_KEY_COUNT; key++) {
         snprintf(option[key], sizeof(option[key]), "train.%s", mfrgn_train_key_name((mfrgn_train_key)key));
@@ -48,13 +51,17 @@ static mfrgn_status save(const mfrgn_trainer *t, const char *path, mf_weight *te
     snprintf(rate, sizeof(rate), "%.17g", t->rate);
     metadata[count++] = (mf_metadata){"step", step};
     metadata[count++] = (mf_metadata){"rate", rate};
+    snprintf(scale, sizeof(scale), "%.17g", t->scale);
+    snprintf(since, sizeof(since), "%lu", t->since_scale);
+    metadata[count++] = (mf_metadata){"scale", scale};
+    metadata[count++] = (mf_metadata){"since_scale", since};
     metadata[count++] = (mf_metadata){"format", "mfrgn-trainer"};
     for (size_t i = 0; i < table->count; i++)
         for (int s = 0; s < state_count(t); s++) {
             mf_weight *w = &tensor[(size_t)s * table->count + i];
             const mf_parameter *p = &table->item[i];
             snprintf(name[i].text[s], sizeof(name[i].text[s]), "%s%s", prefix[s], p->name);
-            *w = (mf_weight){.name = name[i].text[s], .dtype = t->compute, .ndim = p->ndim};
+            *w = (mf_weight){.name = name[i].text[s], .dtype = t->engine.wide, .ndim = p->ndim};
             memcpy(w->dim, p->dim, sizeof(p->dim));
             w->bytes = mf_parameter_elements(p) * mf_train_value_size(t);
         }
@@ -105,7 +112,7 @@ static mfrgn_status find_arrays(const mfrgn_trainer *t, const char *path, const 
             const mf_parameter *p = &table->item[i];
             snprintf(name, sizeof(name), "%s%s", prefix[s], p->name);
             const mf_weight *w = mf_weights_find(weights, name);
-            if (!w || w->dtype != t->compute || w->bytes != mf_parameter_elements(p) * mf_train_value_size(t))
+            if (!w || w->dtype != t->engine.wide || w->bytes != mf_parameter_elements(p) * mf_train_value_size(t))
                 return mf_fail(t->context, MFRGN_ERROR_MISMATCH,
                                "%s: tensor \"%s\" is missing, or of another type or shape", path, name);
             if (mf_find_nonfinite(w->dtype, w->data, mf_parameter_elements(p)) < mf_parameter_elements(p))
@@ -115,19 +122,40 @@ static mfrgn_status find_arrays(const mfrgn_trainer *t, const char *path, const 
     return MFRGN_OK;
 }
 
+/* The loss scale goes on from where it was; where this trainer has none of its own, or a fixed one, it stays. */
+static mfrgn_status check_scale(const mfrgn_trainer *t, const char *path, const mf_weights *weights, double *scale,
+                                long *since) {
+    const char *s = mf_weights_metadata(weights, "scale"), *n = mf_weights_metadata(weights, "since_scale");
+    *scale = t->scale;
+    *since = 0;
+    if (!s || !n || t->engine.compute != MF_F16 || mf_train_real(t, MFRGN_TRAIN_LOSS_SCALE) != 0)
+        return MFRGN_OK;
+    if (!mf_read_double(s, scale) || !(*scale >= 0x1p-24 && *scale <= 0x1p24) || !mf_read_int(n, since) || *since < 0)
+        return mf_fail(t->context, MFRGN_ERROR_FORMAT, "%s: its loss scale is no number", path);
+    return MFRGN_OK;
+}
+
 static mfrgn_status restore(mfrgn_trainer *t, const char *path, const mf_weights *weights, const mf_weight **found) {
     const mf_parameters *table = &t->model->parameters;
     const char *step = mf_weights_metadata(weights, "step"), *rate = mf_weights_metadata(weights, "rate");
-    long steps;
-    double r;
+    long steps, since;
+    double r, scale;
     MF_TRY(check_config(t, path, weights));
     MF_TRY(find_arrays(t, path, weights, found));
     if (!step || !mf_read_int(step, &steps) || steps < 0 || !rate || !mf_read_double(rate, &r) || !(r >= 0 && r <= 10))
         return mf_fail(t->context, MFRGN_ERROR_FORMAT, "%s: its step or learning rate is no number", path);
-    for (size_t i = 0; i < table->count * (size_t)state_count(t); i++)
-        memcpy(mf_train_at(t, t->state[i / table->count], i % table->count), found[i]->data, found[i]->bytes);
+    MF_TRY(check_scale(t, path, weights, &scale, &since));
+    mf_engine_begin(&t->engine);
+    mfrgn_status status = MFRGN_OK;
+    for (size_t i = 0; i < table->count * (size_t)state_count(t) && status == MFRGN_OK; i++)
+        status = mf_engine_put(&t->engine, mf_train_at(t, t->state[i / table->count], i % table->count), found[i]->data,
+                               found[i]->bytes);
+    mf_engine_end(&t->engine);
+    MF_TRY(status);
     t->step = (unsigned long)steps;
     t->rate = r;
+    t->scale = scale;
+    t->since_scale = (unsigned long)since;
     return MFRGN_OK;
 }
 

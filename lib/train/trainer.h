@@ -48,14 +48,12 @@ struct mfrgn_trainer {
     mfrgn_context *context;
     mfrgn_model *model; /* for its configuration and its table of parameters */
     mfrgn_train_options options;
-    const mf_loaded *backend;
-    mf_stream *stream;
-    mf_dtype compute;
-    int threads, frozen; /* frozen: the backbone */
+    mf_engine engine;
+    int frozen; /* the backbone */
     mfrgn_progress progress;
 
     size_t *start; /* of a parameter in each array, in values; [count]: all */
-    void *state[MF_STATE_COUNT], *gradient;
+    void *state[MF_STATE_COUNT], *gradient; /* these, and all that slots point at, are the engine's memory */
     char *learnt;     /* a parameter: 1: it has a gradient */
     void *statistics; /* running ones, as they were before the step */
     mf_update_item *item;
@@ -65,11 +63,13 @@ struct mfrgn_trainer {
     void *arena, *image[2], *descriptor[2], *descriptor_gradient[2];
     size_t arena_bytes, batch_room; /* pairs that the buffers of images and descriptors hold */
     mf_input_scratch scratch;
-    int64_t key[3];
-    double loss[1], seed[1]; /* of either type */
+    float *staging; /* the host's memory for a view's images, where the engine's is not */
+    void *key, *loss, *seed;
+    double scale;             /* of the loss, so that gradients in f16 do not vanish; 1: none */
+    unsigned long since_scale; /* steps since it changed */
 
     unsigned long step;
-    double rate, last_rate, last_loss, last_norm, last_flops;
+    double rate, last_rate, last_loss, last_norm, last_flops, last_scale;
 };
 
 static inline double mf_train_real(const mfrgn_trainer *t, mfrgn_train_key key) {
@@ -77,7 +77,7 @@ static inline double mf_train_real(const mfrgn_trainer *t, mfrgn_train_key key) 
 }
 
 static inline size_t mf_train_value_size(const mfrgn_trainer *t) {
-    return mf_dtype_size(t->compute);
+    return mf_dtype_size(t->engine.wide);
 }
 
 /* Parameter i in one of the arrays. */
@@ -88,6 +88,9 @@ static inline void *mf_train_at(const mfrgn_trainer *t, void *array, size_t i) {
 static inline int mf_train_is_backbone(const char *name) {
     return strncmp(name, "backbone.", 9) == 0 || strncmp(name, "model.", 6) == 0;
 }
+
+/* lib/train/trainer_info.c: one value of the engine's memory; between begin and end of the engine */
+mfrgn_status mf_train_read(const mfrgn_trainer *trainer, const void *from, double *value);
 
 /* lib/train/plan.c */
 mfrgn_status mf_train_plan_get(mfrgn_trainer *trainer, size_t n, mf_train_plan **plan);

@@ -121,7 +121,7 @@ static void *at(mf_address a, char *arena, void *const *slots) {
 }
 
 static void run(mfrgn_trainer *t, const mf_program *p, double *best) {
-    t->backend->table->stream_begin(t->stream);
+    t->engine.backend->table->stream_begin(t->engine.stream);
     for (size_t i = 0; i < p->step_count; i++) {
         const mf_step *s = &p->step[i];
         const void *input[MF_MAX_INPUTS];
@@ -130,10 +130,10 @@ static void run(mfrgn_trainer *t, const mf_program *p, double *best) {
         for (int k = 0; k < MF_MAX_INPUTS; k++)
             input[k] = s->constant[k] ? s->constant[k] : at(s->input[k], t->arena, t->slot);
         double start = now();
-        t->backend->table->run(s->kernel, input, at(s->output, t->arena, t->slot), (char *)t->arena + s->scratch);
+        t->engine.backend->table->run(s->kernel, input, at(s->output, t->arena, t->slot), (char *)t->arena + s->scratch);
         best[i] = fmin(best[i], now() - start);
     }
-    t->backend->table->stream_end(t->stream);
+    t->engine.backend->table->stream_end(t->engine.stream);
 }
 
 static int check(mfrgn_context *context, mfrgn_status status) {

@@ -1,5 +1,5 @@
 /* What training asks of a backend beside operations' values: AdamW, the sum of squares, the masks of dropout. */
-#include "ops.h"
+#include "area.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -22,6 +22,14 @@ typedef enum array { VALUE, M, V, AVERAGE, GRADIENT } array;
 
 /* Lengths that no vector divides, one beyond any block. */
 static const int64_t lengths[TENSORS] = {1, 7, 1000, 64, 70001};
+
+/* What a backend with memory of its own works on, guards and all. */
+typedef struct mirror {
+    area_owner owner;
+    char *memory[TENSORS][ARRAYS];
+    mf_update_item item[TENSORS];
+    mf_update update;
+} mirror;
 
 /* What the backend updates, and beside it what a few lines of scalar code make of the same. */
 typedef struct model {
@@ -127,22 +135,64 @@ static void step_by_hand(model *m, int t, int64_t i) {
             rounded(m, u->average_decay * m->wanted[t][AVERAGE][i] + (1 - u->average_decay) * *p);
 }
 
+static size_t guarded_bytes(const model *m, int t) {
+    return (size_t)(lengths[t] + 2 * GUARD) * mf_dtype_size(m->type);
+}
+
+/* The update of the model's arrays in the backend's memory; or of the arrays themselves where it has none. */
+static int mirror_open(mirror *r, const ops_backend *b, mf_stream *stream, const model *m) {
+    int good = 1;
+    *r = (mirror){.owner = {b->loaded->table, b->loaded->device, stream}, .update = m->update};
+    memcpy(r->item, m->item, sizeof(r->item));
+    if (!b->loaded->table->memory_alloc)
+        return 1;
+    r->update.item = r->item;
+    for (int t = 0; t < TENSORS; t++)
+        for (int a = 0; a < ARRAYS; a++) {
+            r->memory[t][a] = area_new(&r->owner, guarded_bytes(m, t), 0);
+            good &= r->memory[t][a] && !area_put(&r->owner, r->memory[t][a], m->memory[t][a], guarded_bytes(m, t));
+        }
+    for (int t = 0; t < TENSORS && good; t++) {
+        void **const field[ARRAYS] = {&r->item[t].value, &r->item[t].m, &r->item[t].v, &r->item[t].average, NULL};
+        for (int a = 0; a < ARRAYS; a++)
+            if (field[a] && *field[a])
+                *field[a] = r->memory[t][a] + GUARD * mf_dtype_size(m->type);
+        r->item[t].gradient = r->memory[t][GRADIENT] + GUARD * mf_dtype_size(m->type);
+    }
+    return good;
+}
+
+/* Brings back what there is now, if `m` is not NULL. */
+static int mirror_close(mirror *r, model *m) {
+    int good = 1;
+    for (int t = 0; t < TENSORS; t++)
+        for (int a = 0; a < ARRAYS; a++) {
+            if (r->memory[t][a] && m)
+                good &= !area_get(&r->owner, m->memory[t][a], r->memory[t][a], guarded_bytes(m, t));
+            area_free(&r->owner, r->memory[t][a]);
+        }
+    return good;
+}
+
 static int run_steps(const ops_backend *b, model *m, int threads, int first, int count) {
     mf_stream_params params = {sizeof(params), threads, m->type};
     mf_stream *stream;
     int status = b->loaded->table->stream_open(b->loaded->device, &params, &stream);
     if (status)
         return status;
+    mirror r;
+    status = !mirror_open(&r, b, stream, m);
     for (int s = first; s < first + count && !status; s++) {
-        m->update.correction1 = 1 - pow(m->update.beta1, s);
-        m->update.correction2 = 1 - pow(m->update.beta2, s);
+        m->update.correction1 = r.update.correction1 = 1 - pow(m->update.beta1, s);
+        m->update.correction2 = r.update.correction2 = 1 - pow(m->update.beta2, s);
         b->loaded->table->stream_begin(stream);
-        status = b->loaded->table->update(stream, &m->update);
+        status = b->loaded->table->update(stream, &r.update);
         b->loaded->table->stream_end(stream);
         for (int t = 0; t < TENSORS; t++)
             for (int64_t i = 0; i < lengths[t]; i++)
                 step_by_hand(m, t, i);
     }
+    status |= !mirror_close(&r, m);
     b->loaded->table->stream_close(stream);
     return status;
 }
@@ -215,9 +265,13 @@ static int sum_squares(const ops_backend *b, const model *m, int threads, double
     mf_stream *stream;
     if (b->loaded->table->stream_open(b->loaded->device, &params, &stream))
         return 0;
+    mirror r;
+    int status = !mirror_open(&r, b, stream, m);
     b->loaded->table->stream_begin(stream);
-    int status = b->loaded->table->sum_squares(stream, &m->update, sum);
+    if (!status)
+        status = b->loaded->table->sum_squares(stream, &r.update, sum);
     b->loaded->table->stream_end(stream);
+    mirror_close(&r, NULL);
     b->loaded->table->stream_close(stream);
     return !status;
 }

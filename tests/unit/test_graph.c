@@ -110,18 +110,52 @@ START_TEST(plan_overlaps_nothing) {
         OK(mf_network_build(context, config, &table, (mfrgn_view)(_i / 12), batch, &g));
         mf_need need[2048];
         size_t sum = 0;
+        OK(mf_graph_set_types(g, MF_F64));
         ck_assert_uint_lt(g->node_count, MF_COUNT(need));
         for (size_t i = 0; i < g->node_count; i++) {
             need[i] = (mf_need){g->node[i].kind == MF_OP_RESHAPE ? 0 : 64, 1};
             sum += bytes_of(g, g->node[i].output);
         }
         mf_plan *plan;
-        OK(mf_plan_create(g, MF_F64, need, &plan));
+        OK(mf_plan_create(g, need, &plan));
         simulate(g, plan, need);
         ck_assert_uint_lt(plan->arena_bytes, sum / 3); /* it does share memory */
         mf_plan_free(plan);
         mf_graph_free(g);
     }
+    mf_free(context, table.item);
+    mfrgn_config_free(config);
+}
+END_TEST
+
+/* In 16 bits every operand has the type that the rule says, and a cast stands only where a type changes. */
+START_TEST(types_of_16_bits_fit) {
+    mfrgn_config *config = small_config(mfrgn_preset_name(_i), _i % 2 ? "resnet18" : "convnext_atto");
+    mf_parameters table = {.context = context};
+    mf_graph *g;
+    size_t narrow = 0;
+    OK(mf_network_build(context, config, &table, MFRGN_VIEW_AERIAL, 2, &g));
+    OK(mf_graph_set_types(g, MF_BF16));
+    ck_assert_int_eq(g->tensor[g->input].dtype, MF_F32);
+    ck_assert_int_eq(g->tensor[g->output].dtype, MF_F32);
+    for (size_t i = 0; i < g->node_count; i++) {
+        mf_op op;
+        mf_graph_op(g, &g->node[i], &op);
+        ck_assert_int_eq(g->tensor[g->node[i].output].node, (int)i);
+        if (op.kind == MF_OP_CAST) {
+            ck_assert_int_ne(op.input[0].dtype, op.output.dtype);
+            continue;
+        }
+        narrow += op.output.dtype == MF_BF16;
+        int wide = op.output.dtype == MF_F32; /* of an operation that may be either */
+        for (int k = 0; k < op.input_count; k++) {
+            ck_assert(!mf_operand_present(&op.input[k]) ||
+                      op.input[k].dtype == mf_operand_type(&op, k, MF_BF16, wide));
+            ck_assert_int_lt(g->node[i].input[k] < 0 ? -1 : g->tensor[g->node[i].input[k]].node, (int)i);
+        }
+    }
+    ck_assert_uint_gt(narrow, g->node_count / 2);
+    mf_graph_free(g);
     mf_free(context, table.item);
     mfrgn_config_free(config);
 }
@@ -165,6 +199,7 @@ int main(void) {
     tcase_set_timeout(cases, 300);
     tcase_add_loop_test(cases, passes_change_nothing, 0, MF_SHORT ? 24 : 36);
     tcase_add_loop_test(cases, plan_overlaps_nothing, 0, MF_SHORT ? 12 : 24);
+    tcase_add_loop_test(cases, types_of_16_bits_fit, 0, 12);
     tcase_add_test(cases, place_in_batch_changes_no_bit);
     tcase_add_test(cases, misfits_are_refused);
     suite_add_tcase(suite, cases);

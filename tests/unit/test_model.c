@@ -398,6 +398,65 @@ static void remove_folder(void) {
         perror(folder);
 }
 
+/* Where the backend's memory is the host's, device pointers are the host's. */
+START_TEST(embeds_where_images_lie) {
+    mfrgn_config *config = small_config("cvusa", "convnext_atto");
+    mfrgn_model *model = filled_model(config);
+    size_t size = mfrgn_model_descriptor_size(model);
+    mfrgn_session *session = session_of(model, "f32", 2);
+    enum { COUNT = 3, WIDTH = 50, HEIGHT = 40, ROW = 160, IMAGE = ROW * HEIGHT + 32 };
+    unsigned char *pixels = malloc(COUNT * IMAGE);
+    float *one = malloc(COUNT * size * sizeof(float)), *other = malloc(COUNT * size * sizeof(float));
+    mfrgn_image image[COUNT];
+    mfrgn_device_images images = {sizeof(images), pixels, COUNT, WIDTH, HEIGHT, ROW, IMAGE, MFRGN_PIXEL_BGR8};
+    for (int i = 0; i < COUNT * IMAGE; i++)
+        pixels[i] = (unsigned char)(i * 7 + i / 100 * 13);
+    for (int i = 0; i < COUNT; i++)
+        image[i] = (mfrgn_image){sizeof(*image), pixels + i * IMAGE, WIDTH, HEIGHT, ROW, MFRGN_PIXEL_BGR8};
+    OK(mfrgn_embed(session, MFRGN_VIEW_AERIAL, image, COUNT, one));
+    OK(mfrgn_embed_device(session, MFRGN_VIEW_AERIAL, &images, other));
+    OK(mfrgn_session_finish(session));
+    ck_assert(!memcmp(one, other, COUNT * size * sizeof(float)));
+    images.row_bytes = 3 * WIDTH - 1;
+    ck_assert_int_eq(mfrgn_embed_device(session, MFRGN_VIEW_AERIAL, &images, other), MFRGN_ERROR_ARGUMENT);
+    images.row_bytes = 0;
+    images.format = MFRGN_PIXEL_RGB_F32;
+    ck_assert_int_eq(mfrgn_embed_device(session, MFRGN_VIEW_AERIAL, &images, other), MFRGN_ERROR_UNSUPPORTED);
+    ck_assert_int_eq(mfrgn_session_calibrate(session, MFRGN_VIEW_AERIAL, image, COUNT), MFRGN_ERROR_UNSUPPORTED);
+    mfrgn_session_free(session);
+    mfrgn_model_free(model);
+    mfrgn_config_free(config);
+    free(pixels);
+    free(one);
+    free(other);
+}
+END_TEST
+
+/* What a backend cannot do is said, and the context goes on. */
+START_TEST(precisions_and_devices_that_are_not_there) {
+    static const struct {
+        mfrgn_option_key key;
+        const char *value;
+    } bad[] = {{MFRGN_OPTION_PRECISION, "bf16"}, {MFRGN_OPTION_PRECISION, "fp8"}, {MFRGN_OPTION_DEVICE, "1"}};
+    mfrgn_config *config = small_config("cvusa", "convnext_atto");
+    mfrgn_model *model = filled_model(config);
+    for (size_t i = 0; i < MF_COUNT(bad); i++) {
+        mfrgn_options *options;
+        mfrgn_session *session = NULL;
+        OK(mfrgn_options_create(context, &options));
+        OK(mfrgn_options_set(options, MFRGN_OPTION_BACKEND, "ref"));
+        OK(mfrgn_options_set(options, bad[i].key, bad[i].value));
+        ck_assert_int_ne(mfrgn_session_create(model, options, &session), MFRGN_OK);
+        ck_assert_ptr_null(session);
+        ck_assert_ptr_nonnull(strstr(mfrgn_context_last_error(context), "ref"));
+        mfrgn_options_free(options);
+    }
+    mfrgn_session_free(session_of(model, "f32", 1));
+    mfrgn_model_free(model);
+    mfrgn_config_free(config);
+}
+END_TEST
+
 int main(void) {
     if (!mkdtemp(folder))
         return EXIT_FAILURE;
@@ -405,6 +464,8 @@ int main(void) {
     TCase *cases = tcase_create("model");
     tcase_add_checked_fixture(cases, open_context, close_context);
     tcase_set_timeout(cases, 300);
+    tcase_add_test(cases, embeds_where_images_lie);
+    tcase_add_test(cases, precisions_and_devices_that_are_not_there);
     tcase_add_test(cases, parameter_count_is_the_published_one);
     tcase_add_loop_test(cases, saved_and_loaded, 0, MF_SHORT ? 4 : 12);
     tcase_add_loop_test(cases, recognised_at_published_sizes, 0, 6);

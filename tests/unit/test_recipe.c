@@ -107,7 +107,7 @@ START_TEST(every_key) {
     int count = 0;
     for (; mfrgn_recipe_get_key(count, &key) == MFRGN_OK; count++) {
         const char *value = mfrgn_recipe_get(r, key.name);
-        ck_assert_msg(value && *value && *key.help && *key.takes, "%s", key.name);
+        ck_assert_msg(value && *key.help && *key.takes, "%s", key.name);
         ck_assert_int_eq(mfrgn_recipe_set(r, key.name, value), MFRGN_OK);
         for (int k = 0; k < count; k++) {
             mfrgn_recipe_get_key(k, &other);

@@ -61,22 +61,23 @@ static void write(void *p, int64_t i, mf_dtype type, float x) {
 /* One matrix, `rows` of it: row by row, sums in f32 along k. */
 static void multiply(const mfc_gemm *g, int64_t rows, int64_t b, const void *a, const void *w, const void *bias,
                      const void *c, void *out, float scale) {
-    std::vector<float> wide((size_t)(g->k * g->n)), row((size_t)g->n);
+    std::vector<float> wide((size_t)(g->k * g->n));
+    std::vector<double> row((size_t)g->n);
     for (int64_t k = 0; k < g->k; k++)
         for (int64_t n = 0; n < g->n; n++)
             wide[(size_t)(k * g->n + n)] =
                 read(w, b * g->step_w + (g->tw ? n * g->ldw + k : k * g->ldw + n), g->type, g->tf32);
     for (int64_t m = 0; m < rows; m++) {
-        std::fill(row.begin(), row.end(), 0.0f);
+        std::fill(row.begin(), row.end(), 0.0);
         for (int64_t k = 0; k < g->k; k++) {
-            const float x = read(a, b * g->step_a + (g->ta ? k * g->lda + m : m * g->lda + k), g->type, g->tf32);
+            const double x = read(a, b * g->step_a + (g->ta ? k * g->lda + m : m * g->lda + k), g->type, g->tf32);
             const float *from = wide.data() + k * g->n;
             for (int64_t n = 0; n < g->n; n++)
-                row[(size_t)n] += x * from[n];
+                row[(size_t)n] += x * (double)from[n];
         }
         for (int64_t n = 0; n < g->n; n++) {
             const int64_t at = b * g->step_o + m * g->ldo + n;
-            float x = scale * row[(size_t)n] + (g->bias ? read(bias, n, g->out, 0) : 0.0f);
+            float x = (float)(scale * row[(size_t)n]) + (g->bias ? read(bias, n, g->out, 0) : 0.0f);
             write(out, at, g->out, x + (c && g->beta != 0 ? g->beta * read(c, at, g->out, 0) : 0.0f));
         }
     }
