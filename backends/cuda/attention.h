@@ -23,11 +23,11 @@ static inline mfc_heads mfc_heads_of(const mf_op *op) {
 }
 
 /* Rows row .. of a block of `count` rows of `width` f32 in shared memory, from channels of T: vectors of V, `stride`
- * floats from a row to the next; what lies past `rows` rows or `valid` channels becomes 0.  By all threads of the block;
- * nothing waits. */
+ * floats from a row to the next; what lies past `rows` rows or `valid` channels becomes 0.  By all threads of the
+ * block; nothing waits. */
 template <typename T, int V, typename F>
-static __device__ __forceinline__ void mfc_stage(const T *from, int64_t channels, int64_t rows, int64_t valid, int count,
-                                                 int width, const F &put) {
+static __device__ __forceinline__ void mfc_stage(const T *from, int64_t channels, int64_t rows, int64_t valid,
+                                                 int count, int width, const F &put) {
     const int vectors = width / V;
     for (int i = (int)threadIdx.x; i < count * vectors; i += (int)blockDim.x) {
         const int r = i / vectors, c = i % vectors * V;

@@ -1,10 +1,11 @@
 /* ATTENTION, softmax: out = softmax(q k^T / sqrt d) v per image and head, d <= 256, without a T x S matrix.
  *
- * The softmax is taken as the sources come by (Milakov and Gimelshein 2018; Dao et al., NeurIPS 2022): a query keeps its
- * largest score, the sum of the weights and the weighted sum of v, and scales what it has when a larger score comes.
- * A block has QUERIES queries of a head, 4 to each of 8 warps, and goes over the sources 32 at a time, k and then v by
- * the same shared memory.  A lane has the scores of one source against the warp's 4 queries, then its share of the
- * channels, d / 32 rounded up, of the 4 outputs.  The order of the sums is that of the sources, whatever the device. */
+ * The softmax is taken as the sources come by (Milakov and Gimelshein 2018; Dao et al., NeurIPS 2022): a query keeps
+ * its largest score, the sum of the weights and the weighted sum of v, and scales what it has when a larger score
+ * comes. A block has QUERIES queries of a head, 4 to each of 8 warps, and goes over the sources 32 at a time, k and
+ * then v by the same shared memory.  A lane has the scores of one source against the warp's 4 queries, then its share
+ * of the channels, d / 32 rounded up, of the 4 outputs.  The order of the sums is that of the sources, whatever the
+ * device. */
 #include "backends/cuda/attention.h"
 
 enum { WARPS = 8, MINE = 4, QUERIES = WARPS * MINE, SOURCES = MFC_WARP };

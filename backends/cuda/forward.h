@@ -50,10 +50,10 @@ static __device__ __forceinline__ int64_t mfc_step() {
     return (int64_t)gridDim.x * blockDim.x;
 }
 
-/* V parameters from a multiple of V, `otherwise` where there are none: by 16 bytes where they are aligned, which a whole
- * grid finds alike (value by value, V loads would each touch every line). */
-template <int V> static __device__ __forceinline__ void mfc_vector_or(const float *p, int64_t at, float otherwise,
-                                                                      float to[V]) {
+/* V parameters from a multiple of V, `otherwise` where there are none: by 16 bytes where they are aligned, which a
+ * whole grid finds alike (value by value, V loads would each touch every line). */
+template <int V>
+static __device__ __forceinline__ void mfc_vector_or(const float *p, int64_t at, float otherwise, float to[V]) {
     enum { WIDE = V % 4 ? V : 4 };
     if (!p) {
 #pragma unroll

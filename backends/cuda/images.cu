@@ -1,6 +1,6 @@
 /* Images of 8 bits in device memory to the network's input: INTER_AREA to the result's size, x / 255, minus mean, over
- * std, with exactly the arithmetic of lib/io/resize.c and prepare.c, which are OpenCV's: the same values are added in the
- * same order and width, and the same scales decide which of the filters is taken.  See resize.c for what they are.
+ * std, with exactly the arithmetic of lib/io/resize.c and prepare.c, which are OpenCV's: the same values are added in
+ * the same order and width, and the same scales decide which of the filters is taken.  See resize.c for what they are.
  *
  * A thread makes a pixel of the result, three channels.  It finds the spans of its column and row by itself, in double:
  * a few operations beside the reads.  What resize.c shares between pixels (rows that are summed once for a whole row of
@@ -282,5 +282,6 @@ mf_status mfc_images(mf_stream *s, const mf_images *images, float *input) {
         j.std[c] = images->std[c];
     }
     j.filter = filter_of(&j);
-    return mfc_launch(s, mfc_image_pixels, mfc_blocks(s, j.count * j.out_height * j.out_width), MFC_THREADS, 0, j, input);
+    return mfc_launch(s, mfc_image_pixels, mfc_blocks(s, j.count * j.out_height * j.out_width), MFC_THREADS, 0, j,
+                      input);
 }

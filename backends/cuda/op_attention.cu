@@ -219,8 +219,7 @@ static mf_status run(mf_kernel *k, const void *const *in, void *out, void *scrat
 static mf_status prepare(mf_kernel *k, mf_kernel_info *info) {
     const linear_job j = make_job(&k->op);
     if (k->op.attrs.attention == MF_ATTENTION_LINEAR)
-        info->scratch_bytes =
-            (size_t)(j.h.images * j.h.heads * j.parts * (j.h.width + 1) * j.h.width) * sizeof(float);
+        info->scratch_bytes = (size_t)(j.h.images * j.h.heads * j.parts * (j.h.width + 1) * j.h.width) * sizeof(float);
     return 0;
 }
 

@@ -1,15 +1,15 @@
-/* DWCONV2D: out[n, y, x, c] = bias[c] + sum over i, j of x[n, y + i - ph, x + j - pw, c] w[c, 0, i, j], zeros outside the
- * map; then, with attrs.norm, layer normalisation over c.  DWCONV2D_GRAD_INPUT is the same with the taps turned.
+/* DWCONV2D: out[n, y, x, c] = bias[c] + sum over i, j of x[n, y + i - ph, x + j - pw, c] w[c, 0, i, j], zeros outside
+ * the map; then, with attrs.norm, layer normalisation over c.  DWCONV2D_GRAD_INPUT is the same with the taps turned.
  *
  * A thread holds V channels of TW neighbouring pixels of a row: V TW sums in registers.  For each row of the kernel it
- * has the row's taps in registers and slides along the TW + K - 1 inputs, each of which is loaded once and used for up to
- * K of the sums: a 7 x 7 kernel loads 14 vectors of x and 7 of taps for 56 V products.  V is 4 for 16-bit types too: with
- * 8, sums and taps alone would be 120 registers.
+ * has the row's taps in registers and slides along the TW + K - 1 inputs, each of which is loaded once and used for up
+ * to K of the sums: a 7 x 7 kernel loads 14 vectors of x and 7 of taps for 56 V products.  V is 4 for 16-bit types too:
+ * with 8, sums and taps alone would be 120 registers.
  *
- * The threads of a strip of TW pixels are neighbours in the channels, so that a warp's loads are whole lines; strips of a
- * block lie below each other, so that the rows that they share come from L1.  With normalisation a strip has a thread for
- * every vector of channels, the values never leave their registers, and the sums over the channels go over the strip's
- * warps by shared memory: mean first, then squared deviations.
+ * The threads of a strip of TW pixels are neighbours in the channels, so that a warp's loads are whole lines; strips of
+ * a block lie below each other, so that the rows that they share come from L1.  With normalisation a strip has a thread
+ * for every vector of channels, the values never leave their registers, and the sums over the channels go over the
+ * strip's warps by shared memory: mean first, then squared deviations.
  *
  * Taps are summed in the order of the kernel for every pixel, whatever TW: it does not change the bits. */
 #include "backends/cuda/dwconv.h"
@@ -20,10 +20,10 @@ enum { MOST = 512, PIXELS = 8 }; /* threads of a block; the largest TW */
 struct dwconv_job {
     int64_t strips; /* images * strips across * rows; neighbours are rows of one column of strips */
     int h, w, kh, kw;
-    int columns;         /* vectors of channels */
-    int group, stack;    /* threads of a strip, strips of a block */
-    int tiles, across;   /* groups that a row of channels takes; strips that a row of pixels takes */
-    float eps, inverse;  /* with normalisation; 1 / channels */
+    int columns;        /* vectors of channels */
+    int group, stack;   /* threads of a strip, strips of a block */
+    int tiles, across;  /* groups that a row of channels takes; strips that a row of pixels takes */
+    float eps, inverse; /* with normalisation; 1 / channels */
 };
 
 /* ---- the sums of a strip ---- */
@@ -75,8 +75,7 @@ static __device__ __forceinline__ void slide_any(const T *row, const float *taps
 /* ---- normalisation: a strip is `group` threads, whole warps ---- */
 
 /* Each of TW values summed over the strip's threads: in the order of lanes by shuffles, then of warps. */
-template <int TW>
-static __device__ __forceinline__ void sum_strip(float value[TW], int group, float (*room)[PIXELS]) {
+template <int TW> static __device__ __forceinline__ void sum_strip(float value[TW], int group, float (*room)[PIXELS]) {
     const int warp = (int)threadIdx.x / MFC_WARP, warps = group / MFC_WARP;
     const int first = (int)threadIdx.x / group * warps;
 #pragma unroll
@@ -209,8 +208,7 @@ static int wants_norm(const mf_op *op) {
     return op->kind == MF_OP_DWCONV2D && op->attrs.norm;
 }
 
-template <typename T, int V, int K, int TW, int NORM>
-static mf_status launch(mf_kernel *k, const dwconv_operands &o) {
+template <typename T, int V, int K, int TW, int NORM> static mf_status launch(mf_kernel *k, const dwconv_operands &o) {
     const int64_t *d = k->op.input[MF_IN_X].dim;
     dwconv_job j;
     j.h = (int)d[1];
@@ -226,8 +224,8 @@ static mf_status launch(mf_kernel *k, const dwconv_operands &o) {
     j.eps = (float)k->op.attrs.eps;
     j.inverse = 1.0f / (float)d[3];
     const int threads = (int)mfc_div_up(j.group * j.stack, MFC_WARP) * MFC_WARP;
-    return mfc_launch(k->s, mfc_dwconv<T, V, K, TW, NORM>, mfc_grid(mfc_div_up(j.strips, j.stack) * j.tiles), threads, 0,
-                      j, (const T *)o.x, o.taps, o.bias, o.gamma, o.beta, (T *)o.y);
+    return mfc_launch(k->s, mfc_dwconv<T, V, K, TW, NORM>, mfc_grid(mfc_div_up(j.strips, j.stack) * j.tiles), threads,
+                      0, j, (const T *)o.x, o.taps, o.bias, o.gamma, o.beta, (T *)o.y);
 }
 
 template <typename T, int V, int NORM> static mf_status launch_sizes(mf_kernel *k, const dwconv_operands &o) {

@@ -5,9 +5,9 @@
  *   ACT_GRAD  dy act'(x)                CAST       the nearest value of the output's type
  *   DROPOUT   x / (1 - rate) where mf_dropout_keep() says so, else 0          ROW_SCALE  a[n, ..] s[n]
  *
- * All are bound by memory: a thread moves 16 bytes at a time in a grid-stride loop, and which operation it is is asked at
- * run time, by a branch that a whole grid takes alike, so that few kernels are compiled.  A thread reads what it writes
- * over before it writes, and nothing else: the output may be an input's memory, hence no __restrict__. */
+ * All are bound by memory: a thread moves 16 bytes at a time in a grid-stride loop, and which operation it is is asked
+ * at run time, by a branch that a whole grid takes alike, so that few kernels are compiled.  A thread reads what it
+ * writes over before it writes, and nothing else: the output may be an input's memory, hence no __restrict__. */
 #include "backends/cuda/forward.h"
 
 /* ---- two operands, one result ---- */

@@ -1,8 +1,9 @@
-/* GATED_MEAN: s [N, T, C], channel gate [N, 1, C], position gate [N, T, 1] -> [N, 1, C]: the mean over T of s ch sp + s.
+/* GATED_MEAN: s [N, T, C], channel gate [N, 1, C], position gate [N, T, 1] -> [N, 1, C]: the mean over T of s ch sp +
+ * s.
  *
- * A block takes 8 vectors of channels of an image, with 32 threads in T for each: every line of s is read once and whole.
- * A thread sums its rows in their order, then the 32 sums are added in order: by shared memory, as they lie in the
- * lanes of different warps. */
+ * A block takes 8 vectors of channels of an image, with 32 threads in T for each: every line of s is read once and
+ * whole. A thread sums its rows in their order, then the 32 sums are added in order: by shared memory, as they lie in
+ * the lanes of different warps. */
 #include "backends/cuda/forward.h"
 
 enum { COLUMNS = 8, ROWS = 32, THREADS = COLUMNS * ROWS };

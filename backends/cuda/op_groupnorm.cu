@@ -16,10 +16,10 @@ enum { PART_VALUES = 1 << 13 };
 
 /* How a block walks over rows [rows, C]: `tile` vectors of channels by `lanes` rows at a time. */
 struct walk {
-    int64_t rows, columns;     /* of an image; vectors of a row */
-    int tile, lanes;           /* tile * lanes <= MFC_THREADS */
-    int tiles, parts;          /* blocks of an image */
-    int64_t part_rows;         /* rows of a part */
+    int64_t rows, columns; /* of an image; vectors of a row */
+    int tile, lanes;       /* tile * lanes <= MFC_THREADS */
+    int tiles, parts;      /* blocks of an image */
+    int64_t part_rows;     /* rows of a part */
 };
 
 static walk make_walk(int64_t rows, int64_t columns, int v) {
@@ -213,8 +213,8 @@ static mf_status groupnorm_by(mf_kernel *k, const void *const *in, void *out, vo
     j.act = MF_ACT_NONE;
     j.eps = (float)k->op.attrs.eps;
     const int64_t all = d[0] * j.groups, blocks = d[0] * j.w.tiles * j.w.parts;
-    mf_status status = mfc_launch(k->s, mfc_group_parts<T, V>, mfc_grid(blocks), MFC_THREADS, 0, j.w, (const T *)in[0],
-                                  partial);
+    mf_status status =
+        mfc_launch(k->s, mfc_group_parts<T, V>, mfc_grid(blocks), MFC_THREADS, 0, j.w, (const T *)in[0], partial);
     if (!status)
         status = mfc_launch(k->s, mfc_group_merge, mfc_grid(mfc_div_up(all, MFC_THREADS / MFC_WARP)), MFC_THREADS, 0,
                             j.w, all, j.groups, d[3], j.eps, (const float *)partial, moments);

@@ -1,10 +1,10 @@
 /* LAYERNORM: y = (x - mean) / sqrt(var + eps) gamma + beta over the last dimension; var is the mean of the squared
  * deviations, taken in a second pass.  L2NORM: y = x / max(|x|, eps), f32.
  *
- * Both are bound by memory.  Rows that fit the registers of a warp, or of half a warp where they are short, are read once:
- * N vectors of V values a lane, the sums by shuffles, several rows a block.  Longer rows have a block each and are read
- * three times, the second and third time from the caches.
- * A row's values are summed in an order that its length alone decides (and whether its vectors are aligned). */
+ * Both are bound by memory.  Rows that fit the registers of a warp, or of half a warp where they are short, are read
+ * once: N vectors of V values a lane, the sums by shuffles, several rows a block.  Longer rows have a block each and
+ * are read three times, the second and third time from the caches. A row's values are summed in an order that its
+ * length alone decides (and whether its vectors are aligned). */
 #include "backends/cuda/forward.h"
 
 /* Over groups of LANES lanes of a warp. */
@@ -32,8 +32,8 @@ static __device__ __forceinline__ void store_normed(const float x[V], float mean
     mfc_store<T, V>(out + at, y);
 }
 
-/* LANES lanes a row, N V values a lane.  Lanes of rows past the end read the last row and write nothing: all lanes reach
- * the shuffles. */
+/* LANES lanes a row, N V values a lane.  Lanes of rows past the end read the last row and write nothing: all lanes
+ * reach the shuffles. */
 template <typename T, int V, int N, int LANES>
 static __global__ void mfc_layernorm_short(norm_job j, const T *__restrict__ x, const float *__restrict__ gamma,
                                            const float *__restrict__ beta, T *__restrict__ out) {

@@ -4,10 +4,10 @@
  * A NaN is the maximum of what it is in.
  *
  * PYRAMID_POOL.  Levels overlap: read cell by cell, a map is read six times and more.  A block takes 4 vectors of
- * channels of an image's map into shared memory, where that holds them, and makes all cells of all levels from there, so
- * that the map is read once.  A warp a cell: 8 positions at a time by 4 vectors, then the 8 sums by shuffles; large and
- * small cells cost what they read.  Maps that are too large are read where they lie, through the caches.
- * Where there are few images, several blocks share the cells of one: they all read it, but no bits depend on it. */
+ * channels of an image's map into shared memory, where that holds them, and makes all cells of all levels from there,
+ * so that the map is read once.  A warp a cell: 8 positions at a time by 4 vectors, then the 8 sums by shuffles; large
+ * and small cells cost what they read.  Maps that are too large are read where they lie, through the caches. Where
+ * there are few images, several blocks share the cells of one: they all read it, but no bits depend on it. */
 #include "backends/cuda/forward.h"
 
 enum { LANES = 4, POSITIONS = MFC_WARP / LANES };
@@ -133,7 +133,8 @@ static int is_map(const mf_stream *s, const mf_op *op) {
 }
 
 static int supports_pyramid(const mf_stream *s, const mf_op *op) {
-    return is_map(s, op) && op->output.ndim == 3 && op->attrs.level_count >= 1 && op->attrs.level_count <= MF_MAX_LEVELS;
+    return is_map(s, op) && op->output.ndim == 3 && op->attrs.level_count >= 1 &&
+           op->attrs.level_count <= MF_MAX_LEVELS;
 }
 
 const mfc_ops mfc_op_pyramid_pool = {supports_pyramid, NULL, NULL, run_pyramid, NULL};
@@ -233,7 +234,8 @@ template <typename T> static mf_status channel_max_of(mf_kernel *k, const void *
     const int64_t rows = mf_operand_rows(&k->op.input[0]), channels = mf_operand_last(&k->op.input[0]);
     const dim3 grid = mfc_grid(mfc_div_up(rows, MFC_THREADS / MFC_WARP));
     if (mfc_vectors<T, V>(channels, x, x))
-        return mfc_launch(k->s, mfc_channel_max<T, V>, grid, MFC_THREADS, 0, rows, channels / V, (const T *)x, (T *)out);
+        return mfc_launch(k->s, mfc_channel_max<T, V>, grid, MFC_THREADS, 0, rows, channels / V, (const T *)x,
+                          (T *)out);
     return mfc_launch(k->s, mfc_channel_max<T, 1>, grid, MFC_THREADS, 0, rows, channels, (const T *)x, (T *)out);
 }
 

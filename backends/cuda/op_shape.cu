@@ -1,7 +1,7 @@
-/* CONCAT, SLICE, PAD along attrs.axis: an operand is `outer` runs of the axis and all after it.  The output's run is made
- * of segments, each from one input's run or of zeros; a thread finds the segment of what it writes.  One launch whatever
- * the number of inputs, and one kernel for the three.
- * TRANSPOSE: x [.., A, B] -> [.., B, A], by tiles in shared memory, so that reads and writes both are whole lines.
+/* CONCAT, SLICE, PAD along attrs.axis: an operand is `outer` runs of the axis and all after it.  The output's run is
+ * made of segments, each from one input's run or of zeros; a thread finds the segment of what it writes.  One launch
+ * whatever the number of inputs, and one kernel for the three. TRANSPOSE: x [.., A, B] -> [.., B, A], by tiles in
+ * shared memory, so that reads and writes both are whole lines.
  *
  * All move bits, whatever their type: in units of 16 bytes where every run and pointer is a multiple of 16, else in
  * units of an element. */
@@ -12,9 +12,9 @@
 enum { SEGMENTS = MF_MAX_INPUTS + 1 };
 
 struct segments {
-    int64_t total, run;        /* units of the output, of one of its runs */
-    int64_t begin[SEGMENTS];   /* where it begins in the output's run; past its end: not there */
-    int64_t step[SEGMENTS];    /* of the input from a run to the next */
+    int64_t total, run;         /* units of the output, of one of its runs */
+    int64_t begin[SEGMENTS];    /* where it begins in the output's run; past its end: not there */
+    int64_t step[SEGMENTS];     /* of the input from a run to the next */
     const void *from[SEGMENTS]; /* its first unit in run 0; NULL: zeros */
 };
 

@@ -1,5 +1,6 @@
-/* images BACKEND     its `images` against mf_image_prepare(): every filter of io/resize.c, every number of channels, rows
- * and images that are not dense, two images a call: the same bits.  Exit status: 0; 1: a case failed; 2: no backend. */
+/* images BACKEND     its `images` against mf_image_prepare(): every filter of io/resize.c, every number of channels,
+ * rows and images that are not dense, two images a call: the same bits.  Exit status: 0; 1: a case failed; 2: no
+ * backend. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,7 +59,11 @@ static int check(const room *r, const form *f, int channels, int swap) {
     for (size_t i = 0; i < bytes; i++)
         pixels[i] = (unsigned char)((state = state * 1664525u + 1013904223u) >> 24);
     for (int i = 0; i < COUNT; i++) {
-        const mfrgn_image view = {sizeof(view), pixels + i * image, f->width, f->height, (ptrdiff_t)row,
+        const mfrgn_image view = {sizeof(view),
+                                  pixels + i * image,
+                                  f->width,
+                                  f->height,
+                                  (ptrdiff_t)row,
                                   channels == 1   ? MFRGN_PIXEL_GRAY8
                                   : channels == 4 ? MFRGN_PIXEL_RGBA8
                                   : swap          ? MFRGN_PIXEL_BGR8
@@ -95,8 +100,9 @@ static int check(const room *r, const form *f, int channels, int swap) {
 
 int main(int argc, char **argv) {
     static const form forms[] = {
-        {9, 7, 9, 7},    {64, 32, 16, 16}, {64, 32, 32, 16}, {66, 30, 22, 6},  {65, 33, 20, 11}, {104, 52, 32, 8}, {67, 41, 66, 40},
-        {16, 9, 33, 20}, {30, 40, 31, 12}, {40, 30, 12, 31}, {1, 1, 5, 3},     {5, 3, 1, 1},     {2, 17, 1, 3},    {52, 91, 12, 91},
+        {9, 7, 9, 7},     {64, 32, 16, 16}, {64, 32, 32, 16}, {66, 30, 22, 6},  {65, 33, 20, 11},
+        {104, 52, 32, 8}, {67, 41, 66, 40}, {16, 9, 33, 20},  {30, 40, 31, 12}, {40, 30, 12, 31},
+        {1, 1, 5, 3},     {5, 3, 1, 1},     {2, 17, 1, 3},    {52, 91, 12, 91},
     };
     mfrgn_context *context;
     const mf_loaded *loaded;

@@ -171,6 +171,8 @@ static void all_dwconv2d(const maker *m) {
     dwconv2d(m, map(1, 7, 63, 96), 7, 7, 15);
     dwconv2d(m, map(1, 20, 83, 128), 7, 7, 15);
     dwconv2d(m, map(1, 622, 1, 3), 81, 1, 1);
+    dwconv2d(m, map(3, 2, 9, 1026), 3, 3, 15); /* more channels than some kernels normalise at a time */
+    dwconv2d(m, map(3, 2, 9, 2048), 7, 7, 15);
 }
 
 /* ---- norms ---- */
@@ -441,6 +443,10 @@ static void all_attention(const maker *m) {
                 for (size_t i = 0; i < MF_COUNT(channels); i++)
                     if (form[f][1] < 300 || (channels[i] == 128 && heads == 4))
                         attention(m, form[f][0], form[f][1], form[f][2], channels[i], heads, (mf_attention)kind);
+    for (int kind = MF_ATTENTION_LINEAR; kind <= MF_ATTENTION_SOFTMAX; kind++) {
+        attention(m, 3, 35, 150, 256, 1, (mf_attention)kind);
+        attention(m, 1, 3, 70, 396, 2, (mf_attention)kind);
+    }
 }
 
 static void all_reductions(const maker *m) {
