@@ -136,9 +136,13 @@ do_compile() {
 # `item` runs functions as `sh run.sh --call FUNCTION`, so that its time limit holds for them too.
 stage_build() {
     begin_stage build
-    item configure 120 sh "$self" --call do_configure || return
-    item compile "$LIMIT" sh "$self" --call do_compile || return
-    item device 60 sh "$self" --call device || echo "    there is no GPU here: the other stages will decline"
+    passed_before=$FORCE
+    FORCE=1 # ninja knows what there is to do
+    item configure 120 sh "$self" --call do_configure && item compile "$LIMIT" sh "$self" --call do_compile
+    built=$?
+    FORCE=$passed_before
+    [ "$built" = 0 ] || return
+    why=$(device) || skip device "no CUDA device: the other stages will decline: $why"
 }
 
 stage_selftest() {
