@@ -127,8 +127,8 @@ mf_status mfc_fp8_round(const mfc_fp8 *f, mf_dtype type, int64_t n, const void *
 
 /* ---- calibration ---- */
 
+/* A kernel that does not run meanwhile, of the other view, keeps its scale. */
 static mf_status forget(mfc_fp8 *f) {
-    f->ready = 0;
     return mfc_check(f->stream, cudaMemsetAsync(f->memory + MOST, 0, sizeof(float), f->stream->queue), "a range");
 }
 

@@ -453,8 +453,9 @@ MFRGN_API mfrgn_status mfrgn_model_print_graph(const mfrgn_model *model, mfrgn_v
 typedef enum mfrgn_option_key {
     MFRGN_OPTION_BACKEND = 0,   /**< [backend] auto, cuda, onednn, openblas, ref */
     MFRGN_OPTION_THREADS = 1,   /**< [threads] 1 .. 256; 0: one a core that the process may use */
-    MFRGN_OPTION_PRECISION = 2, /**< [precision] f32; f64 (backend ref); tf32, bf16, f16, fp8 (backend cuda; fp8 needs
-                                     mfrgn_session_calibrate(), and computes in bf16 until then) */
+    MFRGN_OPTION_PRECISION = 2, /**< [precision] f32; f64 (backend ref); tf32, bf16, f16, fp8 (backend cuda).  fp8: a view is
+                                     calibrated by mfrgn_session_calibrate(), or else by the first 64 images of its
+                                     first mfrgn_embed(); mfrgn_embed_device() computes in bf16 until then */
     MFRGN_OPTION_BATCH = 3,     /**< [batch] images computed together, 1 .. 4096 */
     MFRGN_OPTION_PRECROP = 4,   /**< [precrop] 1: CVACT's pre-crop, rows H/4 .. 3H/4 of a ground image */
     MFRGN_OPTION_DEVICE = 5,       /**< [device] which of the backend's devices, from 0 */
@@ -559,6 +560,7 @@ MFRGN_API mfrgn_status mfrgn_session_finish(mfrgn_session *session);
 
 /**
  * Measures the ranges of a view's activations, for precision fp8: call it once a view with some dozens of typical images.
+ * The descriptors of the same images are the same after another calibration with the same images.
  * @return as mfrgn_embed(); MFRGN_ERROR_UNSUPPORTED (the backend computes in no such precision)
  * @since 0.1
  */

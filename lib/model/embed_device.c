@@ -139,8 +139,8 @@ static mfrgn_status calibrating(mfrgn_session *s, int on) {
 mfrgn_status mfrgn_session_calibrate(mfrgn_session *s, mfrgn_view view, const mfrgn_image *images, size_t n) {
     if (!s)
         return MFRGN_ERROR_ARGUMENT;
-    if (!n || !images)
-        return mf_fail(s->context, MFRGN_ERROR_ARGUMENT, "mfrgn_session_calibrate: no images");
+    if (!n || !images || (unsigned)view > 1)
+        return mf_fail(s->context, MFRGN_ERROR_ARGUMENT, "mfrgn_session_calibrate: no images, or no such view");
     if (!s->engine.backend->table->calibrate)
         return mf_fail(s->context, MFRGN_ERROR_UNSUPPORTED, "backend %s has nothing to calibrate",
                        s->engine.backend->name);
@@ -152,6 +152,7 @@ mfrgn_status mfrgn_session_calibrate(mfrgn_session *s, mfrgn_view view, const mf
     if (status == MFRGN_OK)
         status = calibrating(s, 1);
     if (status == MFRGN_OK) {
+        s->view[view].calibrated = 1;
         status = mfrgn_embed(s, view, images, n, descriptors);
         mfrgn_status off = calibrating(s, 0);
         status = status == MFRGN_OK ? off : status;

@@ -6,11 +6,11 @@
 
 const char *const mf_precisions[] = {"f32", "f64", "tf32", "bf16", "f16", "fp8", NULL};
 
-static void set_types(const char *precision, mf_engine *e, mf_math *math) {
+static void set_types(const char *precision, mf_engine *e) {
     for (int i = 0; mf_precisions[i]; i++)
         if (strcmp(mf_precisions[i], precision) == 0)
             e->precision = mf_precisions[i];
-    *math = strcmp(precision, "tf32") == 0 ? MF_MATH_TF32 : strcmp(precision, "fp8") == 0 ? MF_MATH_FP8 : MF_MATH_STRICT;
+    e->math = strcmp(precision, "tf32") == 0 ? MF_MATH_TF32 : strcmp(precision, "fp8") == 0 ? MF_MATH_FP8 : MF_MATH_STRICT;
     e->compute = strcmp(precision, "f64") == 0                                    ? MF_F64
                  : strcmp(precision, "f16") == 0                                  ? MF_F16
                  : strcmp(precision, "bf16") == 0 || strcmp(precision, "fp8") == 0 ? MF_BF16
@@ -27,9 +27,8 @@ static const char *choose(const char *name, const char *precision) {
 
 mfrgn_status mf_engine_open(mfrgn_context *context, const mf_engine_params *p, mf_engine *e, char **passed_over) {
     char *why = NULL;
-    mf_math math;
     *e = (mf_engine){.context = context, .device = (int)p->device};
-    set_types(p->precision, e, &math);
+    set_types(p->precision, e);
     e->threads = p->threads ? (int)p->threads : mf_core_count();
     MF_TRY(mf_backend_open(context, choose(p->backend, p->precision), &e->backend, &why));
     if (passed_over)
@@ -39,7 +38,7 @@ mfrgn_status mf_engine_open(mfrgn_context *context, const mf_engine_params *p, m
     mf_stream_params params = {.struct_size = sizeof(params),
                                .threads = e->threads,
                                .compute = e->compute,
-                               .math = math,
+                               .math = e->math,
                                .device = (int)p->device,
                                .native = p->native,
                                .memory_limit = p->memory_limit,

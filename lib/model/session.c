@@ -179,6 +179,8 @@ static mfrgn_status embed_batch(mfrgn_session *s, mfrgn_view view, const mfrgn_i
     return status;
 }
 
+enum { CALIBRATION = 64 };
+
 mfrgn_status mfrgn_embed(mfrgn_session *s, mfrgn_view view, const mfrgn_image *images, size_t n, float *descriptors) {
     if (!s)
         return MFRGN_ERROR_ARGUMENT;
@@ -187,6 +189,8 @@ mfrgn_status mfrgn_embed(mfrgn_session *s, mfrgn_view view, const mfrgn_image *i
     MF_TRY(check_view(s, view));
     MF_TRY(mf_input_check(s->context, images, n));
     MF_TRY(mf_session_plan(s, view));
+    if (s->engine.math == MF_MATH_FP8 && !s->view[view].calibrated && n)
+        MF_TRY(mfrgn_session_calibrate(s, view, images, n < CALIBRATION ? n : CALIBRATION));
     for (size_t i = 0; i < n; i += (size_t)s->batch) {
         size_t count = n - i < (size_t)s->batch ? n - i : (size_t)s->batch;
         MF_TRY(embed_batch(s, view, images, i, count, descriptors));

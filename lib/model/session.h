@@ -12,6 +12,7 @@ typedef struct mf_view_plan {
     mf_program program; /* its graph NULL: not planned yet */
     mf_packed **packed;
     size_t packed_count;
+    int calibrated; /* fp8 */
 } mf_view_plan;
 
 struct mfrgn_session {

@@ -1,4 +1,7 @@
-/* Sessions and trainers on the CUDA backend, with `ref` as the truth: recordings, memory, types, loss scaling, state. */
+/* test_whole [--all]
+ *
+ * Sessions and trainers on the CUDA backend, with `ref` as the truth: recordings, memory, types, loss scaling, state.  A step of
+ * training takes the emulator half a minute: without --all a few of them are done. */
 #include <math.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -162,11 +165,11 @@ typedef struct kind {
 
 /* With dropout: the masks are the same. */
 START_TEST(losses_are_those_of_ref) {
-    static const kind kinds[] = {{"f32", plain, 2e-4}, {"f32", chunked, 2e-4}, {"bf16", plain, 0.05}, {"f16", plain, 0.01}};
+    static const kind kinds[] = {{"f32", plain, 2e-4}, {"f16", plain, 0.01}, {"bf16", chunked, 0.05}, {"f32", chunked, 2e-4}};
     const kind *k = &kinds[_i];
     fixture f = set_up();
     mfrgn_trainer *t = cuda_trainer(&f, k->precision, k->settings), *ref = trainer_of(f.model, "f32", k->settings);
-    for (int i = 0; i < (_i ? 1 : 2); i++) {
+    for (int i = 0; i < (_i == 0 ? 2 : 1); i++) {
         double got = (double)step(t, 3, (uint64_t)i), expected = (double)step(ref, 3, (uint64_t)i);
         ck_assert_msg(fabs(got / expected - 1) < k->tolerance, "step %d: %.8g, ref %.8g", i, got, expected);
     }
@@ -211,18 +214,21 @@ START_TEST(a_trainer_goes_on_with_the_same_bits) {
 }
 END_TEST
 
-int main(void) {
+int main(int argc, char **argv) {
+    int all = argc > 1 && strcmp(argv[1], "--all") == 0;
     Suite *suite = suite_create("cuda");
     TCase *cases = tcase_create("whole");
     tcase_add_checked_fixture(cases, open_context, close_context);
     tcase_set_timeout(cases, 900);
-    tcase_add_loop_test(cases, runs_are_recorded_and_played, 0, 2);
+    tcase_add_loop_test(cases, runs_are_recorded_and_played, 0, all ? 2 : 1);
     tcase_add_test(cases, images_on_the_device);
     tcase_add_test(cases, memory_is_limited);
     tcase_add_test(cases, weights_are_shared);
-    tcase_add_loop_test(cases, losses_are_those_of_ref, 0, 4);
-    tcase_add_test(cases, an_overflow_lowers_the_scale);
-    tcase_add_test(cases, a_trainer_goes_on_with_the_same_bits);
+    tcase_add_loop_test(cases, losses_are_those_of_ref, all ? 0 : 2, all ? 4 : 3);
+    if (all) {
+        tcase_add_test(cases, an_overflow_lowers_the_scale);
+        tcase_add_test(cases, a_trainer_goes_on_with_the_same_bits);
+    }
     suite_add_tcase(suite, cases);
     return mf_run_suite(suite);
 }
