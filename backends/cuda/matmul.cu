@@ -20,10 +20,17 @@ static int is_weight_gradient(const mf_op *op) {
     return op->attrs.ta && op->output.ndim == 2;
 }
 
+/* A constant scale of constant weights belongs into them, which the graph does where it is refused here: cuBLASLt has no such
+ * epilogue, and a pass over the product costs more than all of a small one. */
+static int scale_belongs_to_weights(const mf_op *op) {
+    const mf_operand *scale = mfc_operand(op, MF_IN_SCALE);
+    return scale && scale->constant && op->input[MF_IN_W].constant && op->attrs.tb && !op->attrs.act;
+}
+
 static int supports(const mf_stream *s, const mf_op *op) {
     const mf_operand *w = &op->input[MF_IN_W];
     const mf_dtype out = op->output.dtype;
-    if (!mfc_has_values(op) || op->input[MF_IN_X].ndim < (op->attrs.ta ? 2 : 1) || w->ndim != 2)
+    if (!mfc_has_values(op) || scale_belongs_to_weights(op) || op->input[MF_IN_X].ndim < (op->attrs.ta ? 2 : 1) || w->ndim != 2)
         return 0;
     return op->input[MF_IN_X].dtype == s->compute &&
            (w->constant ? mfc_is_float_type(w->dtype) : w->dtype == s->compute) &&
