@@ -26,9 +26,11 @@ struct mfc_fiber {
 #endif
     const void *scheduler_stack; /* for AddressSanitizer */
     size_t scheduler_size;
+    mfc_fiber *next;
 };
 
 static mfc_fiber *current; /* that begins */
+static mfc_fiber *all;     /* kept to the end: no leak */
 
 mfc_fiber *mfc_fiber_create(void) {
     const size_t page = (size_t)sysconf(_SC_PAGESIZE);
@@ -40,6 +42,8 @@ mfc_fiber *mfc_fiber_create(void) {
         abort();
     }
     f->stack = memory + page;
+    f->next = all;
+    all = f;
     return f;
 }
 
