@@ -1,20 +1,27 @@
 /* The scan of a gallery (docs/decisions/0013-exact-search.md).
  *
- * Block by block of rows: scores [queries, rows] = queries rows^T in strict f32, whatever the stream's type, and lists
- * of the rows that may matter (scan_kernels.cu), which stay on the device until the end; then the host joins them as it
- * does those of threads.  f16 and int8 rows are widened to f32 first, exactly, into a buffer that stays in the L2: so
- * the one bound below holds for all of them.  (Two f16 products of a query split in two would use tensor cores; their
- * sums are not documented well enough for a proof.)
+ * Block by block of rows: scores [queries, rows] = queries rows^T, whatever the stream's type, and lists of the rows
+ * that may matter (scan_kernels.cu), which stay on the device until the end; then the host joins them as it does those
+ * of threads.
  *
- * Error: a sum of m products in any order, fused or not, is off by at most m u / (1 - m u) sum |q x|; and one more for
- * the scale. */
+ * f32 and int8 rows: in strict f32; int8 rows are widened first, exactly, into a buffer that stays in the L2.  A sum of
+ * m products in any order, fused or not, is off by at most m u / (1 - m u) sum |q x|, u = 2^-24; and one more for the
+ * scale.
+ *
+ * f16 rows: by tensor cores, twice: a query is high + low in f16, times a power of two.  Products of f16 are exact in
+ * f32. NVIDIA documents no more of the sums than that they are f32; measured (Fasi, Higham, Mikaitis, Pranesh,
+ * Numerical behavior of NVIDIA tensor cores, PeerJ CS 2021) they are of a few terms each, aligned to the largest and
+ * cut off, so that each is off by less than 2^-22 of the largest magnitude in it.  We take 2^-22 sum |q x| for each of
+ * at most m + 64 sums.  What the two parts leave out: 2^-22 |q_i|, or 2^-25 where the low part is subnormal and the
+ * largest |q_i| is at least 1/2: together at most (2^-22 + sqrt(m) 2^-24) |q| |x|. */
 #include "backends/cuda/scan_state.h"
 
 #include "backends/scan.h"
 
 float mfc_scan_error(mf_stream *s, mf_dtype dtype, int64_t size) {
     (void)s;
-    (void)dtype;
+    if (dtype == MF_F16)
+        return 1.01f * ((float)(size + 64) * 0x1p-22f + sqrtf((float)size) * 0x1p-24f + 0x1p-21f);
     return (float)(size + 16) * 1.01f * 0x1p-24f;
 }
 
@@ -57,6 +64,8 @@ size_t mfc_scan_scratch(mf_stream *s, const mf_scan *scan) {
 /* Device memory of a scan, one allocation that only grows. */
 typedef struct layout {
     float *queries, *norm, *floor, *wide, *scores;
+    __half *part[2]; /* high, low: of f16 rows */
+    float *unscale;
     mfc_scan_lists lists;
     mfc_scan_result result;
     void *workspace;
@@ -74,6 +83,10 @@ static layout layout_of(const mf_scan *g, int64_t segments, int64_t block, size_
     const size_t n = (size_t)g->n, lists = n * (size_t)segments;
     memset(&l, 0, sizeof(l));
     l.queries = (float *)carve(base, &l, n * (size_t)g->size * sizeof(float));
+    for (int i = 0; i < 2 && g->dtype == MF_F16; i++)
+        l.part[i] = (__half *)carve(base, &l, n * (size_t)g->size * sizeof(__half));
+    l.unscale = (float *)carve(base, &l, n * sizeof(float));
+    l.lists.unscale = g->dtype == MF_F16 ? l.unscale : NULL;
     l.norm = (float *)carve(base, &l, n * sizeof(float));
     l.floor = (float *)carve(base, &l, n * sizeof(float));
     l.wide = (float *)carve(base, &l, (size_t)(block * g->size) * sizeof(float));
@@ -109,35 +122,54 @@ static mfc_scan_state *state_of(mf_stream *s) {
     return (mfc_scan_state *)s->scan;
 }
 
+static void forget_plans(mfc_scan_state *state) {
+    for (int i = 0; i < 2; i++) {
+        mfc_gemm_release(state->plan[i]);
+        state->plan[i] = NULL;
+    }
+}
+
 void mfc_scan_close(mf_stream *s) {
     mfc_scan_state *state = (mfc_scan_state *)s->scan;
     if (!state)
         return;
     mfc_scan_close_rows(s, state);
-    mfc_gemm_release(state->plan);
+    forget_plans(state);
     if (state->memory)
         mfc_free(s, state->memory);
     s->device->host->free(s->device->host->context, state);
     s->scan = NULL;
 }
 
-static mf_status plan_product(mf_stream *s, mfc_scan_state *state, int64_t n, int64_t size, int64_t block) {
+static mf_status plan_product(mf_stream *s, mfc_scan_state *state, const mf_scan *scan, int64_t block) {
+    const mf_dtype type = scan->dtype == MF_F16 ? MF_F16 : MF_F32;
+    mf_status status = 0;
     mfc_gemm g;
-    if (state->plan && state->gemm.m == n && state->gemm.n == block && state->gemm.k == size)
+    if (state->plan[0] && state->gemm.m == scan->n && state->gemm.n == block && state->gemm.k == scan->size &&
+        state->gemm.type == type)
         return 0;
-    mfc_gemm_release(state->plan);
-    state->plan = NULL;
+    forget_plans(state);
     memset(&g, 0, sizeof(g));
-    g.m = n;
+    g.m = scan->n;
     g.n = g.ldo = block;
-    g.k = g.lda = g.ldw = size;
+    g.k = g.lda = g.ldw = scan->size;
     g.batch = 1;
     g.tw = 1;
-    g.type = g.out = MF_F32;
+    g.type = type;
+    g.out = MF_F32;
     g.alpha = 1;
     g.quick = 1; /* another number of queries comes with every call */
     state->gemm = g;
-    return mfc_gemm_prepare(s->blas, &g, &state->plan, &state->workspace);
+    state->workspace = 0;
+    for (int i = 0; i < (type == MF_F16 ? 2 : 1) && !status; i++) {
+        size_t workspace = 0;
+        g.beta = (float)i;
+        status = mfc_gemm_prepare(s->blas, &g, &state->plan[i], &workspace);
+        state->workspace = workspace > state->workspace ? workspace : state->workspace;
+    }
+    if (status)
+        forget_plans(state);
+    return status;
 }
 
 static mf_status reserve(mf_stream *s, mfc_scan_state *state, size_t bytes) {
@@ -166,22 +198,44 @@ static mf_status get(mf_stream *s, void *to, const void *from, size_t bytes) {
     return mfc_check(s, cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, s->queue), "results of a scan");
 }
 
+/* The rows of a block as the products read them. */
+static mf_status ready_rows(mf_stream *s, const layout *l, const mf_scan *g, const mfc_scan_source *b,
+                            const void **rows) {
+    const int gathers = !b->gathered;
+    *rows = b->rows;
+    if (g->dtype == MF_I8 || (gathers && g->dtype == MF_F32)) {
+        *rows = l->wide;
+        return mfc_scan_widen(s, g->dtype, b->end - b->begin, g->size, b->rows, gathers ? b->list : NULL, b->first,
+                              l->wide);
+    }
+    if (!gathers)
+        return 0;
+    *rows = l->wide;
+    return mfc_scan_gather(s, b->end - b->begin, g->size, b->rows, b->list, b->first, l->wide);
+}
+
+/* The product is that of a whole block: what lies behind the last rows is memory too, and its scores are not read. */
+static mf_status score(mf_stream *s, const mfc_scan_state *state, const layout *l, const mf_scan *g, const void *rows) {
+    if (g->dtype != MF_F16)
+        return mfc_gemm_run(state->plan[0], s->queue, g->n, l->queries, rows, NULL, NULL, l->scores, NULL, NULL,
+                            l->workspace);
+    mf_status status =
+        mfc_gemm_run(state->plan[0], s->queue, g->n, l->part[0], rows, NULL, NULL, l->scores, NULL, NULL, l->workspace);
+    return status ? status
+                  : mfc_gemm_run(state->plan[1], s->queue, g->n, l->part[1], rows, NULL, l->scores, l->scores, NULL,
+                                 NULL, l->workspace);
+}
+
 static mf_status scan_block(mf_stream *s, mfc_scan_state *state, const layout *l, const mf_scan *g, float error,
                             int64_t begin, int64_t *end) {
     mfc_scan_source b;
+    const void *rows = NULL;
     mf_status status = mfc_scan_next_rows(s, state, g, error, begin, &b);
-    const void *rows = b.rows;
     *end = b.end;
-    if (!status && (g->dtype != MF_F32 || !b.gathered)) {
-        status =
-            mfc_scan_widen(s, g->dtype, b.end - begin, g->size, b.rows, b.gathered ? NULL : b.list, b.first, l->wide);
-        rows = l->wide;
-    }
-    /* The product is that of a whole block: what lies behind the last rows is memory too, and its scores are not read.
-     */
     if (!status)
-        status = mfc_gemm_run(state->plan, s->queue, g->n, l->queries, rows, NULL, NULL, l->scores, NULL, NULL,
-                              l->workspace);
+        status = ready_rows(s, l, g, &b, &rows);
+    if (!status)
+        status = score(s, state, l, g, rows);
     if (!status) {
         const mfc_scan_block scored = {b.end - begin, state->block, l->scores,      b.width,
                                        b.scale,       b.list,       (uint32_t)begin};
@@ -197,6 +251,8 @@ static mf_status scan_rows(mf_stream *s, mfc_scan_state *state, const layout *l,
         status = put(s, l->norm, g->query_norm, n * sizeof(float));
     if (!status)
         status = put(s, l->floor, g->floor, n * sizeof(float));
+    if (!status && g->dtype == MF_F16)
+        status = mfc_scan_split(s, g->n, g->size, l->queries, l->part[0], l->part[1], l->unscale);
     if (!status)
         status = mfc_scan_start(s, &l->lists, l->floor);
     for (int64_t at = 0; at < g->count && !status;)
@@ -222,7 +278,7 @@ static mf_status scan_group(mf_stream *s, mfc_scan_state *state, const mf_scan *
     const float error = mfc_scan_error(s, g->dtype, g->size);
     mf_scan_lists *lists = (mf_scan_lists *)scratch;
     char *at = (char *)scratch + mf_scan_align((size_t)segments * sizeof(*lists));
-    mf_status status = plan_product(s, state, g->n, g->size, block);
+    mf_status status = plan_product(s, state, g, block);
     if (!status)
         status = reserve(s, state, layout_of(g, segments, block, state->workspace, NULL).bytes);
     if (!status)

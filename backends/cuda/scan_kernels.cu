@@ -66,6 +66,64 @@ mf_status mfc_scan_widen(const mf_stream *s, mf_dtype dtype, int64_t count, int6
     return widen<float>(s, count, size, rows, list, first, to);
 }
 
+/* V: 16 bytes, or 1.  A warp does a row. */
+template <int V>
+static __global__ void mfc_gather_kernel(int64_t count, int64_t size, const __half *rows, const uint32_t *list,
+                                         uint32_t first, __half *to) {
+    const int64_t warps = (int64_t)gridDim.x * WARPS;
+    for (int64_t i = (int64_t)blockIdx.x * WARPS + threadIdx.x / MFC_WARP; i < count; i += warps) {
+        const __half *from = rows + (int64_t)(list[i] - first) * size;
+        for (int64_t c = (int64_t)(threadIdx.x % MFC_WARP) * V; c < size; c += MFC_WARP * V)
+            *(mfc_pack<__half, V> *)(void *)(to + i * size + c) =
+                *(const mfc_pack<__half, V> *)(const void *)(from + c);
+    }
+}
+
+mf_status mfc_scan_gather(const mf_stream *s, int64_t count, int64_t size, const void *rows, const uint32_t *list,
+                          uint32_t first, void *to) {
+    const dim3 grid((unsigned)mfc_min(mfc_div_up(count, WARPS), 4096));
+    const __half *from = (const __half *)rows;
+    if (size % 8 == 0 && mfc_aligned(rows) && mfc_aligned(to))
+        return mfc_launch(s, mfc_gather_kernel<8>, grid, THREADS, 0, count, size, from, list, first, (__half *)to);
+    return mfc_launch(s, mfc_gather_kernel<1>, grid, THREADS, 0, count, size, from, list, first, (__half *)to);
+}
+
+/* ---- queries in two parts ---- */
+
+/* A block does a query: the largest magnitude, then its parts.  A query of zeros, or one that is not finite (its score
+ * is not used), is left as it is. */
+static __global__ void mfc_split_kernel(int64_t size, const float *queries, __half *high, __half *low, float *unscale) {
+    __shared__ float most[WARPS];
+    const int64_t q = (int64_t)blockIdx.x;
+    float m = 0;
+    for (int64_t c = threadIdx.x; c < size; c += THREADS)
+        m = fmaxf(m, fabsf(queries[q * size + c]));
+    m = mfc_warp_max(m);
+    if (threadIdx.x % MFC_WARP == 0)
+        most[threadIdx.x / MFC_WARP] = m;
+    __syncthreads();
+    for (int i = 0; i < WARPS; i++)
+        m = fmaxf(m, most[i]);
+    int exponent = 0;
+    if (m > 0 && m < INFINITY)
+        (void)frexpf(m, &exponent);
+    exponent = exponent < -120 ? -120 : exponent; /* so that both powers are normal numbers */
+    const float scale = ldexpf(1, -exponent);
+    for (int64_t c = threadIdx.x; c < size; c += THREADS) {
+        const float x = queries[q * size + c] * scale;
+        const __half h = __float2half_rn(x);
+        high[q * size + c] = h;
+        low[q * size + c] = __float2half_rn(x - __half2float(h));
+    }
+    if (threadIdx.x == 0)
+        unscale[q] = ldexpf(1, exponent);
+}
+
+mf_status mfc_scan_split(const mf_stream *s, int64_t n, int64_t size, const float *queries, __half *high, __half *low,
+                         float *unscale) {
+    return mfc_launch(s, mfc_split_kernel, dim3((unsigned)n), THREADS, 0, size, queries, high, low, unscale);
+}
+
 /* ---- the lists ---- */
 
 static __global__ void mfc_start_kernel(mfc_scan_lists l, const float *floor) {
@@ -165,7 +223,7 @@ static __global__ void mfc_select_kernel(mfc_scan_lists l, mfc_scan_block b, int
         int take = 0, total;
         mfc_scan_item mine = {0, 0, 0};
         if (i < end) {
-            mine.score = b.scores[q * b.step + i] * (b.scale ? b.scale[i] : 1.0f);
+            mine.score = b.scores[q * b.step + i] * (b.scale ? b.scale[i] : l.unscale ? l.unscale[q] : 1.0f);
             mine.slack = l.norm[q] * b.width[i] + MF_SCAN_TINY;
             mine.row = b.list ? b.list[i] : b.first + (uint32_t)i;
             if (l.kind == MF_SCAN_TOP) {

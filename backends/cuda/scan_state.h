@@ -46,8 +46,9 @@ typedef struct mfc_scan_lists {
     float *floor;     /* [list] */
     int *found;       /* -1: given up */
     long long *above;
-    mfc_scan_item *item; /* [list][cap] */
-    const float *norm;   /* [n], of the queries */
+    mfc_scan_item *item;  /* [list][cap] */
+    const float *norm;    /* [n], of the queries */
+    const float *unscale; /* [n], what scores are multiplied by, or NULL: 1 */
 } mfc_scan_lists;
 
 /* A block of rows whose scores are known. */
@@ -73,6 +74,12 @@ mf_status mfc_scan_finish(const mf_stream *s, const mfc_scan_lists *l, const mfc
 /* to[i] = rows[list ? list[i] - first : i] in f32; rows: of `dtype`, dense, `size` values each */
 mf_status mfc_scan_widen(const mf_stream *s, mf_dtype dtype, int64_t count, int64_t size, const void *rows,
                          const uint32_t *list, uint32_t first, float *to);
+/* to[i] = rows[list[i] - first], f16 */
+mf_status mfc_scan_gather(const mf_stream *s, int64_t count, int64_t size, const void *rows, const uint32_t *list,
+                          uint32_t first, void *to);
+/* Each query q as (high + low) unscale: unscale a power of two, so that the largest |high| is in 1/2 .. 1 */
+mf_status mfc_scan_split(const mf_stream *s, int64_t n, int64_t size, const float *queries, __half *high, __half *low,
+                         float *unscale);
 
 /* ---- scan_rows.cu ---- */
 typedef struct mfc_scan_piece {
@@ -107,7 +114,7 @@ typedef struct mfc_scan_state {
     char *memory; /* of the products and the lists */
     size_t bytes;
     mfc_gemm gemm;
-    mfc_gemm_plan *plan;
+    mfc_gemm_plan *plan[2]; /* the second adds to what the first has made: the low part of split queries */
     size_t workspace;
 } mfc_scan_state;
 
