@@ -145,11 +145,12 @@ static void read_history(work *w) {
     free(path);
 }
 
-static int plot(work *w) {
+/* A picture that cannot be written is told, and no reason to end a run. */
+static void plot(work *w) {
     char *path = tool_format("%s/plot.png", w->job->folder);
-    int fine = path && chart_write(&w->chart, path);
+    if (path)
+        (void)chart_write(&w->chart, path);
     free(path);
-    return fine;
 }
 
 /* ---------------------------------------------------------------------------------------------- events -------- */
@@ -195,7 +196,8 @@ static int take_event(work *w, const mfrgn_run_event *e) {
         printf("epoch %lu/%lu  loss %.4f  %.1f pairs/s\n", e->epoch, e->epochs, e->loss, e->pairs_per_second);
         fflush(stdout);
         w->job->loss = e->loss;
-        return plot(w);
+        plot(w);
+        break;
     case MFRGN_RUN_FINISHED:
         break;
     }
