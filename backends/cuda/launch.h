@@ -68,8 +68,9 @@ template <> __device__ __forceinline__ __nv_bfloat16 mfc_from<__nv_bfloat16>(flo
     return __float2bfloat16_rn(x);
 }
 
-/* V consecutive values that are moved by one access: V sizeof(T) is 2, 4, 8 or 16 bytes, the address a multiple. */
-template <typename T, int V> struct alignas(V * sizeof(T)) mfc_pack {
+/* V consecutive values that are moved by one access: V sizeof(T) is 1, 2, 4, 8 or 16 bytes, the address a multiple; or
+ * by several of 16 bytes, with the address a multiple of 16. */
+template <typename T, int V> struct alignas(V * sizeof(T) < 16 ? V * sizeof(T) : 16) mfc_pack {
     T at[V];
 };
 
