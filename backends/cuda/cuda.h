@@ -48,7 +48,7 @@ struct mf_stream {
     mf_device *device;
     int ordinal, before;      /* the CUDA device; the caller's, put back by stream_end */
     int multiprocessors, major;
-    size_t shared_limit;      /* dynamic shared memory that a block may ask for, in bytes */
+    size_t shared_limit;      /* shared memory that a block may ask for, with what its kernel declares, in bytes */
     mf_dtype compute;
     mf_math math;
     int calibrating;

@@ -3,6 +3,7 @@
  * GELU is the exact one (erf), as the network was trained with it; cuBLASLt has only the tanh form.  The kernel moves
  * 16 bytes at a time, and is given chunks of rows that the product has just written and that still lie in the L2
  * (product.cu): then it costs a write to memory, and erff, about 30 instructions a value, hides behind that. */
+#include "backends/cuda/forward.h"
 #include "backends/cuda/product.h"
 
 enum { THREADS = 256, BLOCKS = 4096 };
@@ -17,7 +18,8 @@ static __global__ void mfc_epilogue_kernel(unsigned count, mfc_divisor columns, 
         for (int j = 0; j < V; j++)
             x[j] = mfc_act(x[j], act);
         if (scale) {
-            const float *s = scale + (size_t)(i - mfc_divide(i, columns) * columns.by) * V;
+            float s[V];
+            mfc_vector_or<V>(scale, (int64_t)(i - mfc_divide(i, columns) * columns.by) * V, 1.0f, s);
 #pragma unroll
             for (int j = 0; j < V; j++)
                 x[j] *= s[j];

@@ -17,16 +17,27 @@
     extern __shared__ uint4 mfc_shared_memory[];                                                                       \
     T *name = (T *)(void *)mfc_shared_memory
 
+/* Lets a kernel have this much dynamic shared memory: more than 48 KB, together with the arrays that it declares, is to
+ * be asked for.  All there is, once, so that a launch of the same kernel with less takes nothing from one that another
+ * thread, or a recording, has under way. */
+static inline mf_status mfc_allow_shared(const mf_stream *s, const void *kernel, size_t shared) {
+    cudaFuncAttributes now;
+    cudaError_t error = cudaFuncGetAttributes(&now, kernel);
+    if (error == cudaSuccess && (size_t)now.maxDynamicSharedSizeBytes < shared)
+        error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                     (int)(s->shared_limit - now.sharedSizeBytes));
+    return mfc_check(s, error, "shared memory of a kernel");
+}
+
 /* kernel<<<grid, threads, shared, s->queue>>>(args ..), with the error of the launch.  A grid's y and z are at most
- * 65535. */
+ * 65535.  A kernel with dynamic shared memory declares at most 16 KB of arrays beside it. */
 template <typename... Params, typename... Args>
 static inline mf_status mfc_launch(const mf_stream *s, void (*kernel)(Params...), dim3 grid, int threads, size_t shared,
                                    Args... args) {
-    if (shared > 48 * 1024) {
-        cudaError_t error =
-            cudaFuncSetAttribute((const void *)kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared);
-        if (error != cudaSuccess)
-            return mfc_check(s, error, "shared memory of a kernel");
+    if (shared > 32 * 1024) {
+        mf_status status = mfc_allow_shared(s, (const void *)kernel, shared);
+        if (status)
+            return status;
     }
     kernel<<<grid, (unsigned)threads, shared, s->queue>>>(static_cast<Params>(args)...);
     return mfc_check(s, cudaGetLastError(), "launch of a kernel");
@@ -57,8 +68,9 @@ template <> __device__ __forceinline__ __nv_bfloat16 mfc_from<__nv_bfloat16>(flo
     return __float2bfloat16_rn(x);
 }
 
-/* V consecutive values that are moved by one access: V sizeof(T) is 2, 4, 8 or 16 bytes, the address a multiple. */
-template <typename T, int V> struct alignas(V * sizeof(T)) mfc_pack {
+/* V consecutive values that are moved by one access: V sizeof(T) is 1, 2, 4, 8 or 16 bytes, the address a multiple; or
+ * by several of 16 bytes, with the address a multiple of 16. */
+template <typename T, int V> struct alignas(V * sizeof(T) < 16 ? V * sizeof(T) : 16) mfc_pack {
     T at[V];
 };
 
