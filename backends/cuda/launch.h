@@ -18,11 +18,11 @@
     T *name = (T *)(void *)mfc_shared_memory
 
 /* kernel<<<grid, threads, shared, s->queue>>>(args ..), with the error of the launch.  A grid's y and z are at most
- * 65535. */
+ * 65535.  48 KB of shared memory, arrays of fixed size among it (up to 16 KB beside dynamic ones), need no leave. */
 template <typename... Params, typename... Args>
 static inline mf_status mfc_launch(const mf_stream *s, void (*kernel)(Params...), dim3 grid, int threads, size_t shared,
                                    Args... args) {
-    if (shared > 48 * 1024) {
+    if (shared > 32 * 1024) {
         cudaError_t error =
             cudaFuncSetAttribute((const void *)kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared);
         if (error != cudaSuccess)
