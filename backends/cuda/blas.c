@@ -143,6 +143,22 @@ static cublasStatus_t describe_matrices(mfc_gemm_plan *p) {
     return s;
 }
 
+static void point_at(mfc_gemm_plan *p, const void *bias, const float *scale_a, const float *scale_w) {
+    if (p->gemm.bias)
+        (void)cublasLtMatmulDescSetAttribute(&p->desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof(bias));
+    if (p->gemm.type != MF_I8)
+        return;
+    (void)cublasLtMatmulDescSetAttribute(&p->desc, CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, &scale_w, sizeof(scale_w));
+    (void)cublasLtMatmulDescSetAttribute(&p->desc, CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, &scale_a, sizeof(scale_a));
+}
+
+/* cuBLASLt takes from a bias' address how it is aligned, and may choose otherwise where there are scales: so a choice
+ * is made with addresses that promise no more than those of runs.  They are not read. */
+static void point_nowhere(mfc_gemm_plan *p) {
+    const float *somewhere = (const float *)(size_t)16;
+    point_at(p, somewhere, somewhere, somewhere);
+}
+
 /* ---- choice ---- */
 
 /* The bytes that every matrix of a batch is aligned to, where the first is aligned to `base`. */
@@ -178,6 +194,7 @@ static cublasStatus_t preference(const mfc_gemm_plan *p, int aligned, cublasLtMa
 static int candidates(mfc_gemm_plan *p, int call, int aligned, int most, cublasLtMatmulHeuristicResult_t *found) {
     cublasLtMatmulPreferenceOpaque_t pref;
     int count = 0, good = 0;
+    point_nowhere(p);
     cublasStatus_t s = preference(p, aligned, &pref);
     if (s == CUBLAS_STATUS_SUCCESS)
         s = cublasLtMatmulAlgoGetHeuristic(p->blas->lt, &p->desc, &p->w, &p->a[call], &p->out[call], &p->out[call],
@@ -195,7 +212,8 @@ static void take(mfc_gemm_plan *p, int call, int alignment_kind, const cublasLtM
 
 /* 1: the algorithm computes this, in the workspace that there is. */
 static int try_algorithm(mfc_gemm_plan *p, int call, int alignment_kind, const cublasLtMatmulAlgo_t *algo) {
-    cublasLtMatmulHeuristicResult_t r;
+    cublasLtMatmulHeuristicResult_t r = {.state = CUBLAS_STATUS_SUCCESS}; /* not among what it promises to fill */
+    point_nowhere(p);
     if (cublasLtMatmulAlgoCheck(p->blas->lt, &p->desc, &p->w, &p->a[call], &p->out[call], &p->out[call], algo, &r) !=
             CUBLAS_STATUS_SUCCESS ||
         r.state != CUBLAS_STATUS_SUCCESS || r.workspaceSize > p->blas->workspace)
@@ -258,15 +276,6 @@ static void close_bench(bench *b) {
     if (b->end)
         cudaEventDestroy(b->end);
     (void)cudaGetLastError();
-}
-
-static void point_at(mfc_gemm_plan *p, const void *bias, const float *scale_a, const float *scale_w) {
-    if (p->gemm.bias)
-        (void)cublasLtMatmulDescSetAttribute(&p->desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof(bias));
-    if (p->gemm.type != MF_I8)
-        return;
-    (void)cublasLtMatmulDescSetAttribute(&p->desc, CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, &scale_w, sizeof(scale_w));
-    (void)cublasLtMatmulDescSetAttribute(&p->desc, CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, &scale_a, sizeof(scale_a));
 }
 
 static cublasStatus_t multiply(mfc_gemm_plan *p, cudaStream_t queue, int call, const cublasLtMatmulAlgo_t *algo,
@@ -351,7 +360,6 @@ static void choose_rest(mfc_gemm_plan *p, int alignment_kind) {
 static mf_status choose(mfc_gemm_plan *p) {
     const mfc_gemm *g = &p->gemm;
     int tuned = p->blas->tuning && !g->quick && choose_tuned(p);
-    point_at(p, (const void *)(size_t)256, NULL, NULL); /* its alignment may count */
     if (!tuned && !choose_first(p, WHOLE, ALIGNED))
         return p->blas->host->fail(p->blas->host->context, MFC_UNSUPPORTED,
                                    "cuBLASLt has no algorithm for a product %lld x %lld x %lld of type %d",

@@ -125,13 +125,21 @@ int mfc_enter(int ordinal) {
     return before;
 }
 
+int mfc_enter_context(int ordinal) {
+    size_t any;
+    const int before = mfc_enter(ordinal);
+    if (cudaDeviceGetLimit(&any, cudaLimitStackSize) != cudaSuccess)
+        (void)cudaGetLastError(); /* whoever goes on meets it again */
+    return before;
+}
+
 void mfc_leave(int ordinal, int before) {
     if (before != ordinal)
         (void)cudaSetDevice(before);
 }
 
 void mfc_stream_begin(mf_stream *s) {
-    s->before = mfc_enter(s->ordinal);
+    s->before = mfc_enter_context(s->ordinal);
 }
 
 void mfc_stream_end(mf_stream *s) {
@@ -326,13 +334,16 @@ static mfc_allocation *take(mf_device *d, void *memory) {
     return a;
 }
 
-/* cudaFree waits for the device: nothing that still runs reads what is freed. */
-void mfc_memory_free(mf_device *d, mf_stream *, void *memory) {
+/* Nothing that still runs may read what is freed.  cudaFree waits for the device, but is only said to be likely to. */
+void mfc_memory_free(mf_device *d, mf_stream *s, void *memory) {
     mfc_allocation *a = memory ? take(d, memory) : NULL;
     if (!a)
         return;
     const int before = mfc_enter(a->ordinal);
+    if (s)
+        (void)cudaStreamSynchronize(s->main);
     (void)cudaFree(a->memory);
+    (void)cudaGetLastError(); /* or the next launch would report it */
     mfc_leave(a->ordinal, before);
     d->host->free(d->host->context, a);
 }

@@ -16,6 +16,9 @@ const char *mfc_describe(mf_device *d);
 
 /* Makes a device the thread's current one; gives back which one was. */
 int mfc_enter(int ordinal);
+/* The same before cuBLASLt is called: it takes the thread's context, and a new thread has none until a function of the
+ * runtime needs one. */
+int mfc_enter_context(int ordinal);
 void mfc_leave(int ordinal, int before);
 
 mf_status mfc_stream_open(mf_device *d, const mf_stream_params *p, mf_stream **stream);

@@ -35,7 +35,7 @@ static mf_status prepare(mf_stream *s, const mf_op *op, mf_kernel **kernel, mf_k
     k->op = *op;
     for (int i = 0; i < op->input_count; i++)
         k->present[i] = mfc_operand(op, i) != NULL;
-    const int before = mfc_enter(s->ordinal);
+    const int before = mfc_enter_context(s->ordinal);
     mf_status status = k->ops->prepare ? k->ops->prepare(k, info) : 0;
     mfc_leave(s->ordinal, before);
     if (status)
@@ -76,7 +76,7 @@ static void release(mf_kernel *k) {
 /* ---- with the device current, whoever calls ---- */
 
 static mf_status scan(mf_stream *s, const mf_scan *what, void *scratch) {
-    const int before = mfc_enter(s->ordinal);
+    const int before = mfc_enter_context(s->ordinal);
     mf_status status = mfc_scan(s, what, scratch);
     mfc_leave(s->ordinal, before);
     return status;

@@ -204,7 +204,6 @@ static int is_same(const update_table *t, const mf_update *update) {
     return 1;
 }
 
-/* Memory of the host is given back as the copy that the runtime has made of it when the call returns. */
 static mf_status send(mf_stream *s, void *to, const void *from, size_t bytes) {
     return mfc_check(s, cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, s->queue), "the optimiser's table");
 }
@@ -222,8 +221,10 @@ static mf_status send_table(mf_stream *s, update_table *t) {
     mf_status status = send(s, t->memory, t->tensors, t->count * sizeof(tensor));
     if (!status)
         status = send(s, (char *)t->memory + tensors_bytes(t), chunks, (size_t)t->chunks * sizeof(chunk));
+    /* the caller's allocator may give pinned memory, which is read when the copy runs */
+    const cudaError_t done = cudaStreamSynchronize(s->queue);
     host->free(host->context, chunks);
-    return status;
+    return status ? status : mfc_check(s, done, "the optimiser's table");
 }
 
 static mf_status make_table(mf_stream *s, update_table *t, const mf_update *update) {

@@ -147,7 +147,7 @@ static mfrgn_status pack_constant(const maker *m, void *data) {
     return status;
 }
 
-/* As it is, in the engine's memory. */
+/* As it is, in the engine's memory; there when this returns, as sessions with streams of their own may read it. */
 static mfrgn_status copy_constant(const maker *m, void *data) {
     const mf_tensor *t = &m->g->tensor[m->v];
     size_t bytes = value_count(t) * mf_dtype_size(t->dtype);
@@ -157,7 +157,7 @@ static mfrgn_status copy_constant(const maker *m, void *data) {
     MF_TRY(evaluate_plain(m, bytes, &plain));
     mfrgn_status status = mf_engine_put(&m->session->engine, data, plain, bytes);
     mf_free(m->session->context, plain);
-    return status;
+    return status == MFRGN_OK ? mf_engine_finish(&m->session->engine) : status;
 }
 
 static mfrgn_status make_constant(void *user, void *data) {

@@ -180,7 +180,10 @@ static uint64_t addresses(const mf_program *p, const char *arena, void *const *s
     return h;
 }
 
-/* What cannot be recorded is run as it is from then on. */
+enum { ATTEMPTS = 3 };
+
+/* What cannot be recorded is run as it is from then on.  But a call of another thread may have spoilt it (of CUDA, one
+ * that waits for the whole device), so it is tried again. */
 static void record(mf_program *p, char *arena, void *const *slots, uint64_t where) {
     const mf_backend *table = p->engine->backend->table;
     mf_program_forget(p);
@@ -193,14 +196,14 @@ static void record(mf_program *p, char *arena, void *const *slots, uint64_t wher
         p->recorded = where;
         return;
     }
-    p->unrecordable = 1;
+    p->unrecordable++;
     mf_log(p->context, MFRGN_LOG_WARNING, "backend %s: a run could not be recorded, and is not played: %s",
            p->engine->backend->name, mfrgn_context_last_error(p->context));
 }
 
 static mfrgn_status run(mf_program *p, char *arena, void *const *slots, const mfrgn_progress *progress) {
     const mf_backend *table = p->engine->backend->table;
-    if (!table->record_begin || p->unrecordable)
+    if (!table->record_begin || p->unrecordable >= ATTEMPTS)
         return run_steps(p, arena, slots, progress);
     uint64_t where = addresses(p, arena, slots);
     if (where == p->last && !(p->recording && p->recorded == where))

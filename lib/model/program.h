@@ -31,7 +31,7 @@ typedef struct mf_program {
      * on played */
     void *recording;
     uint64_t last, recorded; /* the addresses of the last run and of the recording */
-    int unrecordable;
+    int unrecordable; /* how often it failed */
 } mf_program;
 
 /* Finds the constant operands of a node: fills constant[] of its step. */

@@ -40,6 +40,8 @@ void mfrgn_session_free(mfrgn_session *s) {
     if (!s)
         return;
     mfrgn_context *context = s->context;
+    if (s->engine.stream)
+        (void)mfrgn_session_finish(s); /* what mfrgn_embed_device() asked for reads the weights that go now */
     for (int view = 0; view < 2; view++)
         mf_session_unplan(s, &s->view[view]);
     mf_engine_free(&s->engine, s->arena);
