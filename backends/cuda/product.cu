@@ -3,6 +3,7 @@
  *   no act, no scale     cuBLASLt adds the bias and, by beta = 1, the residual, in f32, and rounds once
  *   act, scale           cuBLASLt adds the bias; epilogue.cu goes over what it wrote
  *   .. and a residual    cuBLASLt writes to scratch, as the residual may lie where the output will
+ *   no such epilogue     for some shapes (a column or a row alone) it has none with a bias: then it is our pass's
  *
  * The second pass would cost reading and writing the output once more: of fc1 and its GELU, a third of the time of the
  * product.  So rows go in chunks whose output, 16 MB, is still in the L2 (40 MB of an A100, 50 MB of an H100) when the
@@ -21,6 +22,20 @@ static int64_t chunk_rows(int64_t rows, int64_t most) {
     return mfc_min(rows, mfc_div_up(mfc_div_up(rows, chunks), MFC_TILE) * MFC_TILE);
 }
 
+/* With the bias in cuBLASLt's epilogue, if it has one for this shape; else without. */
+static mf_status plan(mf_kernel *k, mfc_product *p, size_t *workspace) {
+    p->gemm.alpha = 1;
+    p->gemm.bias = p->has_bias;
+    p->gemm.beta = p->has_residual && !p->own ? 1.0f : 0.0f;
+    mf_status status = mfc_gemm_prepare(k->s->blas, &p->gemm, &p->plan, workspace);
+    if (status != MFC_UNSUPPORTED || !p->has_bias)
+        return status;
+    p->own = 1;
+    p->gemm.bias = 0;
+    p->gemm.beta = 0;
+    return mfc_gemm_prepare(k->s->blas, &p->gemm, &p->plan, workspace);
+}
+
 mf_status mfc_product_prepare(mf_kernel *k, mfc_product *p, const mfc_gemm *gemm, int64_t most, size_t *scratch) {
     const mf_op *op = &k->op;
     const size_t size = mf_dtype_size(gemm->out);
@@ -34,7 +49,6 @@ mf_status mfc_product_prepare(mf_kernel *k, mfc_product *p, const mfc_gemm *gemm
     p->has_residual = mfc_operand(op, MF_IN_RESIDUAL) != NULL;
     p->packed_bias = p->has_bias && mfc_packs_bias(op);
     p->own = p->act != MF_ACT_NONE || p->has_scale;
-    p->aside = p->own && p->has_residual;
     if (p->own && gemm->batch == 1 && !gemm->ta) {
         int64_t fits = MFC_OUTPUT_CHUNK / (gemm->n * (int64_t)size);
         most = most ? mfc_min(most, fits) : mfc_max(fits, 1);
@@ -42,16 +56,16 @@ mf_status mfc_product_prepare(mf_kernel *k, mfc_product *p, const mfc_gemm *gemm
     if (most)
         p->gemm.m = chunk_rows(p->rows, most);
     p->gemm.rest = p->rows % p->gemm.m;
-    p->gemm.bias = p->has_bias;
-    p->gemm.alpha = 1;
-    p->gemm.beta = p->has_residual && !p->own ? 1.0f : 0.0f;
+    mf_status status = plan(k, p, &workspace);
+    if (status)
+        return status;
+    p->aside = p->own && p->has_residual;
     if (p->has_bias && !p->packed_bias)
         p->bias_at = mfc_take(scratch, (size_t)gemm->n * size);
     if (p->aside)
         p->aside_at = mfc_take(scratch, (size_t)(p->gemm.batch * p->gemm.m * gemm->n) * size);
-    mf_status status = mfc_gemm_prepare(k->s->blas, &p->gemm, &p->plan, &workspace);
     p->workspace_at = mfc_take(scratch, workspace);
-    return status;
+    return 0;
 }
 
 void mfc_product_release(mfc_product *p) {
@@ -75,10 +89,11 @@ mf_status mfc_product_chunk(mf_kernel *k, const mfc_product *p, int64_t row, int
     const int64_t n = p->gemm.n, at = row * n;
     const void *residual = p->has_residual ? mfc_at(in[MF_IN_RESIDUAL], at, p->gemm.out) : NULL;
     void *to = mfc_at(out, at, p->gemm.out), *product = p->aside ? (char *)scratch + p->aside_at : to;
-    mf_status status = mfc_gemm_run(p->plan, k->s->queue, count, a, w, bias, p->own ? NULL : residual, product, scale_a,
-                                    scale_w, (char *)scratch + p->workspace_at);
+    mf_status status =
+        mfc_gemm_run(p->plan, k->s->queue, count, a, w, p->gemm.bias ? bias : NULL, p->own ? NULL : residual, product,
+                     scale_a, scale_w, (char *)scratch + p->workspace_at);
     if (status || !p->own)
         return status;
     return mfc_epilogue(k->s, p->gemm.out, p->act, p->gemm.batch * count, n, product,
-                        p->has_scale ? (const float *)in[MF_IN_SCALE] : NULL, residual, to);
+                        p->gemm.bias ? NULL : bias, p->has_scale ? (const float *)in[MF_IN_SCALE] : NULL, residual, to);
 }

@@ -52,10 +52,10 @@ static __device__ __forceinline__ unsigned mfc_divide(unsigned x, mfc_divisor d)
 }
 
 /* ---- epilogue.cu ---- */
-/* out = residual + scale act(from), [rows, n] each but scale [n], f32; scale, residual may be NULL; from, residual and
- * out have one type and may be the same memory. */
+/* out = residual + scale act(from + bias), [rows, n] each but bias, scale [n]; scale is f32, all else has one type; bias,
+ * scale, residual may be NULL; from, residual and out may be the same memory. */
 mf_status mfc_epilogue(const mf_stream *s, mf_dtype type, int act, int64_t rows, int64_t n, const void *from,
-                       const float *scale, const void *residual, void *out);
+                       const void *bias, const float *scale, const void *residual, void *out);
 /* A vector of f32 in another type. */
 mf_status mfc_convert_vector(const mf_stream *s, mf_dtype type, int64_t n, const float *from, void *to);
 
@@ -67,7 +67,7 @@ typedef struct mfc_product {
     mfc_gemm_plan *plan;
     int64_t rows; /* of all chunks */
     int act, has_scale, has_residual, has_bias;
-    int own;         /* act or scale: our pass follows */
+    int own;         /* act or scale, or a bias that cuBLASLt does not add: our pass follows */
     int aside;       /* the product goes to scratch: the residual may lie where the output will */
     int packed_bias; /* it has the output's type */
     size_t bias_at, aside_at, workspace_at;
