@@ -453,8 +453,8 @@ MFRGN_API mfrgn_status mfrgn_model_print_graph(const mfrgn_model *model, mfrgn_v
 typedef enum mfrgn_option_key {
     MFRGN_OPTION_BACKEND = 0,   /**< [backend] auto, cuda, onednn, openblas, ref */
     MFRGN_OPTION_THREADS = 1,   /**< [threads] 1 .. 256; 0: one a core that the process may use */
-    MFRGN_OPTION_PRECISION = 2, /**< [precision] f32; f64 (backend ref); tf32, bf16, f16, fp8 (backend cuda).  fp8: a view is
-                                     calibrated by mfrgn_session_calibrate(), or else by the first 64 images of its
+    MFRGN_OPTION_PRECISION = 2, /**< [precision] f32; f64 (backend ref); tf32, bf16, f16, fp8 (backend cuda).  fp8: a
+                                     view is calibrated by mfrgn_session_calibrate(), or else by the first 64 images of its
                                      first mfrgn_embed(); mfrgn_embed_device() computes in bf16 until then */
     MFRGN_OPTION_BATCH = 3,     /**< [batch] images computed together, 1 .. 4096 */
     MFRGN_OPTION_PRECROP = 4,   /**< [precrop] 1: CVACT's pre-crop, rows H/4 .. 3H/4 of a ground image */
@@ -480,8 +480,8 @@ MFRGN_API mfrgn_status mfrgn_options_set_int(mfrgn_options *options, mfrgn_optio
 MFRGN_API const char *mfrgn_options_get(const mfrgn_options *options, mfrgn_option_key key);
 /**
  * Sets the caller's own stream.
- * @param stream [in] a cudaStream_t of MFRGN_OPTION_DEVICE, not the legacy default one; it must outlive the session.  NULL:
- *                    the session makes its own
+ * @param stream [in] a cudaStream_t of MFRGN_OPTION_DEVICE, not the legacy default one; it must outlive the session.
+ *                    NULL: the session makes its own
  * @since 0.1
  */
 MFRGN_API mfrgn_status mfrgn_options_set_stream(mfrgn_options *options, void *stream);
@@ -547,8 +547,9 @@ typedef struct mfrgn_device_images {
 /**
  * Embeds images where they lie, and leaves the descriptors there.  Work is put into the session's stream
  * (mfrgn_options_set_stream()) in order, and may not be done when this returns: mfrgn_session_finish() waits for it.
- * @param descriptors [out] count x mfrgn_model_descriptor_size() values in the same memory.  Whether they are finite is not
- *                          looked at
+ * The second call for a view records the run; while it does, cudaDeviceSynchronize() in another thread may fail:
+ * synchronise streams instead.
+ * @param descriptors [out] count x mfrgn_model_descriptor_size() values in the same memory; not checked for being finite
  * @return as mfrgn_embed(); MFRGN_ERROR_UNSUPPORTED (a pixel format that is not of 8 bits)
  * @since 0.1
  */
@@ -559,7 +560,8 @@ MFRGN_API mfrgn_status mfrgn_embed_device(mfrgn_session *session, mfrgn_view vie
 MFRGN_API mfrgn_status mfrgn_session_finish(mfrgn_session *session);
 
 /**
- * Measures the ranges of a view's activations, for precision fp8: call it once a view with some dozens of typical images.
+ * Measures the ranges of a view's activations, for precision fp8: call it once a view with some dozens of typical
+ * images.
  * The descriptors of the same images are the same after another calibration with the same images.
  * @return as mfrgn_embed(); MFRGN_ERROR_UNSUPPORTED (the backend computes in no such precision)
  * @since 0.1
