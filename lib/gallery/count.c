@@ -71,7 +71,7 @@ static mfrgn_status count_chunk(mfrgn_searcher *s, counting *c, const float *row
     c->scan = &scan;
     c->norms = room->norms;
     c->next = 0;
-    mf_parallel(s->context, s->threads, settle_task, c);
+    mf_parallel(s->context, s->engine.threads, settle_task, c);
     return MFRGN_OK;
 }
 

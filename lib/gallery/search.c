@@ -65,7 +65,7 @@ static void rank_task(void *arg, int task) {
 /* A thread's part of the rows: its k best, in room[0 .. k - 1]; unused ones are NaN-free markers as in the result. */
 static void full_task(void *arg, int task) {
     search *s = arg;
-    size_t threads = (size_t)s->searcher->threads, n = 0;
+    size_t threads = (size_t)s->searcher->engine.threads, n = 0;
     size_t begin = s->count / threads * (size_t)task + s->count % threads * (size_t)task / threads;
     size_t end = s->count / threads * ((size_t)task + 1) + s->count % threads * ((size_t)task + 1) / threads;
     mfrgn_hit *room = s->room + (size_t)task * s->room_size;
@@ -89,7 +89,7 @@ static void full_task(void *arg, int task) {
 }
 
 static void rank_all_rows(search *s, size_t q) {
-    int threads = s->searcher->threads;
+    int threads = s->searcher->engine.threads;
     s->one = q;
     mf_parallel(s->searcher->context, threads, full_task, s);
     /* The parts are in the order of tiles: a merge of sorted lists, the first wins ties. */
@@ -153,7 +153,7 @@ static mfrgn_status scan_chunk(search *s, float *floor, const float *norms) {
 
 static mfrgn_status search_chunk(search *s, float *floor, const float *norms) {
     MF_TRY(scan_chunk(s, floor, norms));
-    int tasks = s->n < 4 && s->n * s->k < 64 ? 1 : s->searcher->threads;
+    int tasks = s->n < 4 && s->n * s->k < 64 ? 1 : s->searcher->engine.threads;
     s->next = 0;
     mf_parallel(s->searcher->context, tasks, rank_task, s);
     for (size_t q = 0; q < s->n; q++)
@@ -164,7 +164,7 @@ static mfrgn_status search_chunk(search *s, float *floor, const float *norms) {
 
 static mfrgn_status search_all(search *s, const float *queries, size_t n, mfrgn_hit *hits) {
     mfrgn_context *context = s->searcher->context;
-    size_t room = (size_t)(s->scan.room = list_room(s)), threads = (size_t)s->searcher->threads;
+    size_t room = (size_t)(s->scan.room = list_room(s)), threads = (size_t)s->searcher->engine.threads;
     size_t chunk = LIST_BYTES / ((threads + 1) * room * sizeof(mf_scan_item));
     chunk = chunk < 16 ? 16 : chunk > MAX_QUERIES ? MAX_QUERIES : chunk;
     chunk = chunk < n ? chunk : n;

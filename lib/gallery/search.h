@@ -8,7 +8,6 @@
 struct mfrgn_searcher {
     mfrgn_context *context;
     mf_engine engine;
-    int threads;
     void *scratch; /* of the backend, grown */
     size_t scratch_bytes;
 };

@@ -9,7 +9,6 @@ static mfrgn_status open_engine(mfrgn_searcher *s, const mfrgn_options *options)
     mf_engine_params params = mf_options_engine(options);
     params.precision = "f32"; /* of the scores; the gallery has its own */
     MF_TRY(mf_engine_open(s->context, &params, &s->engine, NULL));
-    s->threads = s->engine.threads;
     if (!s->engine.backend->table->scan)
         return mf_fail(s->context, MFRGN_ERROR_UNSUPPORTED, "backend %s does not search", s->engine.backend->name);
     return MFRGN_OK;

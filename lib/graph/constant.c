@@ -13,15 +13,8 @@ typedef struct evaluation {
     void *user;
 } evaluation;
 
-static size_t elements(const mf_tensor *t) {
-    size_t n = 1;
-    for (int i = 0; i < t->ndim; i++)
-        n *= (size_t)t->dim[i];
-    return n;
-}
-
 static size_t row_elements(const mf_tensor *t) {
-    return t->ndim ? elements(t) / (size_t)t->dim[0] : 1;
+    return t->ndim ? mf_tensor_elements(t) / (size_t)t->dim[0] : 1;
 }
 
 /* A vector as doubles, to be freed; *values stays NULL for an absent one. */
@@ -29,7 +22,7 @@ static mfrgn_status vector(const evaluation *e, mf_value v, double **values) {
     *values = NULL;
     if (v < 0)
         return MFRGN_OK;
-    size_t n = elements(&e->g->tensor[v]);
+    size_t n = mf_tensor_elements(&e->g->tensor[v]);
     double *out = mf_alloc(e->g->context, n * sizeof(double));
     if (!out)
         return mf_fail_memory(e->g->context, n * sizeof(double), "a folded constant");
@@ -47,7 +40,7 @@ static mfrgn_status evaluate_batchnorm(const evaluation *e, const mf_tensor *t, 
     mfrgn_status status = MFRGN_OK;
     for (int i = 0; i < MF_FOLD_SOURCES && status == MFRGN_OK; i++)
         status = vector(e, t->source[i], &x[i]);
-    for (size_t i = 0, n = elements(t); i < n && status == MFRGN_OK; i++) {
+    for (size_t i = 0, n = mf_tensor_elements(t); i < n && status == MFRGN_OK; i++) {
         if (t->fold == MF_FOLD_BN_SCALE)
             out[i] = x[0][i] / sqrt(x[1][i] + t->eps);
         else
@@ -111,9 +104,9 @@ static mfrgn_status fold_weights(const evaluation *e, mf_value v, rows_job *j, v
             return MFRGN_OK;
         }
     }
-    *made = mf_alloc(e->g->context, elements(w) * sizeof(float));
+    *made = mf_alloc(e->g->context, mf_tensor_elements(w) * sizeof(float));
     if (!*made)
-        return mf_fail_memory(e->g->context, elements(w) * sizeof(float), "a folded constant");
+        return mf_fail_memory(e->g->context, mf_tensor_elements(w) * sizeof(float), "a folded constant");
     j->from = MF_F32;
     j->weights = *made;
     return mf_constant_evaluate(e->g, v, e->source, e->user, MF_F32, *made);
@@ -143,11 +136,25 @@ static mfrgn_status evaluate_rows(const evaluation *e, const mf_tensor *t, mf_dt
     return status;
 }
 
+static mfrgn_status evaluate_rounded(const evaluation *e, mf_value v, mf_dtype to, void *out) {
+    size_t n = mf_tensor_elements(&e->g->tensor[v]);
+    float *values = mf_alloc_huge(e->g->context, n * sizeof(float));
+    if (!values)
+        return mf_fail_memory(e->g->context, n * sizeof(float), "a constant to be rounded");
+    mfrgn_status status = mf_constant_evaluate(e->g, v, e->source, e->user, MF_F32, values);
+    if (status == MFRGN_OK)
+        mf_convert(to, out, MF_F32, values, n);
+    mf_free(e->g->context, values);
+    return status;
+}
+
 mfrgn_status mf_constant_evaluate(const mf_graph *g, mf_value v, mf_parameter_source source, void *user, mf_dtype to,
                                   void *out) {
     const evaluation e = {g, source, user};
     const mf_tensor *t = &g->tensor[v];
-    size_t n = elements(t);
+    size_t n = mf_tensor_elements(t);
+    if (mf_dtype_is_16_bit(to) && !(t->parameter >= 0 && source(user, t->parameter).dtype == to))
+        return evaluate_rounded(&e, v, to, out);
     if (t->parameter >= 0) {
         mf_stored stored = source(user, t->parameter);
         mf_convert(to, out, stored.dtype, stored.data, n);
@@ -175,7 +182,7 @@ char *mf_constant_key(const mf_graph *g, mf_value v) {
         return mf_format(g->context, "p%d", t->parameter);
     if (t->literal)
         return mf_format(g->context, "l%016llx",
-                         (unsigned long long)mf_hash(t->literal, elements(t) * sizeof(double), 0));
+                         (unsigned long long)mf_hash(t->literal, mf_tensor_elements(t) * sizeof(double), 0));
     char *key = mf_format(g->context, "f%d/%.17g", (int)t->fold, t->eps);
     for (int i = 0; i < MF_FOLD_SOURCES && key; i++) {
         char *part = t->source[i] >= 0 ? mf_constant_key(g, t->source[i]) : mf_strdup(g->context, "-");

@@ -44,6 +44,17 @@ typedef struct mf_tensor {
     double eps;
 } mf_tensor;
 
+static inline size_t mf_tensor_elements(const mf_tensor *t) {
+    size_t n = 1;
+    for (int i = 0; i < t->ndim; i++)
+        n *= (size_t)t->dim[i];
+    return n;
+}
+
+static inline size_t mf_tensor_bytes(const mf_tensor *t) {
+    return mf_tensor_elements(t) * mf_dtype_size(t->dtype);
+}
+
 typedef struct mf_node {
     mf_op_kind kind;
     mf_attrs attrs;
@@ -155,7 +166,7 @@ typedef struct mf_stored {
     const void *data;
 } mf_stored;
 typedef mf_stored (*mf_parameter_source)(void *user, int parameter);
-/* The constant's values in type `to` (f32 or f64; a plain weight also as it is stored). */
+/* The constant's values in type `to`; those of 16 bits by way of f32, unless they are stored so. */
 mfrgn_status mf_constant_evaluate(const mf_graph *g, mf_value v, mf_parameter_source source, void *user, mf_dtype to,
                                   void *out);
 /* A text that is the same for equal constants of one model; to be freed with mf_free. */

@@ -253,6 +253,10 @@ MF_EVERYWHERE int mf_dropout_keep(uint64_t base, uint32_t element, uint32_t thre
     return x >= threshold;
 }
 
+static inline int mf_dtype_is_16_bit(mf_dtype t) {
+    return t == MF_F16 || t == MF_BF16;
+}
+
 static inline size_t mf_dtype_size(mf_dtype t) {
     static const unsigned char size[MF_DTYPE_COUNT] = {4, 8, 2, 2, 1, 1, 2, 4, 8, 1};
     return (unsigned)t < MF_DTYPE_COUNT ? size[t] : 0;

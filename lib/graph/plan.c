@@ -29,10 +29,7 @@ typedef struct planner {
 } planner;
 
 static size_t tensor_bytes(const planner *p, mf_value v) {
-    size_t n = mf_dtype_size(p->g->tensor[v].dtype);
-    for (int i = 0; i < p->g->tensor[v].ndim; i++)
-        n *= (size_t)p->g->tensor[v].dim[i];
-    return n;
+    return mf_tensor_bytes(&p->g->tensor[v]);
 }
 
 static int in_arena(const planner *p, mf_value v) {

@@ -8,10 +8,6 @@
 
 #include "graph/graph.h"
 
-static int is_16_bit(mf_dtype t) {
-    return t == MF_F16 || t == MF_BF16;
-}
-
 /* Operations whose operands all have one type: the compute type, or f32. */
 static int is_uniform(mf_op_kind kind) {
     switch (kind) {
@@ -90,11 +86,11 @@ static int has_wide_result(const mf_op *op) {
 mf_dtype mf_operand_type(const mf_op *op, int slot, mf_dtype compute, int wide) {
     if (op->kind == MF_OP_DROPOUT && slot == 1)
         return MF_I64;
-    if (!is_16_bit(compute))
+    if (!mf_dtype_is_16_bit(compute))
         return compute;
     if (slot < 0 ? has_wide_result(op) : (is_wide(op->kind) || wide_inputs(op->kind) >> slot & 1))
         return MF_F32;
-    if (slot == MF_IN_RESIDUAL && (op->kind == MF_OP_MATMUL || op->kind == MF_OP_CONV2D) && is_weight_gradient(op))
+    if (slot == MF_IN_RESIDUAL && is_weight_gradient(op))
         return MF_F32;
     return is_uniform(op->kind) && wide ? MF_F32 : compute;
 }
@@ -104,7 +100,7 @@ mf_dtype mf_operand_type(const mf_op *op, int slot, mf_dtype compute, int wide) 
 typedef struct typer {
     mf_graph *g;
     mf_dtype compute;
-    size_t *first_cast; /* a value: 1 + the node that casts it already, in the new list */
+    size_t *other;      /* a value: 1 + the value that holds it in the other type already */
     mf_node *node;      /* the new list */
     size_t count, room;
 } typer;
@@ -127,7 +123,7 @@ static mf_value new_value(mf_graph *g, mf_value like, mf_dtype dtype) {
 /* `v` in another type: a constant becomes another constant, all else is cast, once. */
 static mfrgn_status in_type(typer *t, mf_value v, mf_dtype type, mf_value *out) {
     mf_graph *g = t->g;
-    size_t *known = &t->first_cast[v];
+    size_t *known = &t->other[v];
     if (*known) {
         *out = (mf_value)(*known - 1);
         return MFRGN_OK;
@@ -183,7 +179,7 @@ static mfrgn_status type_node(typer *t, const mf_node *old) {
 }
 
 mfrgn_status mf_graph_set_types(mf_graph *g, mf_dtype compute) {
-    if (!is_16_bit(compute)) {
+    if (!mf_dtype_is_16_bit(compute)) {
         for (size_t v = 0; v < g->tensor_count; v++)
             if (is_float(g->tensor[v].dtype) && g->tensor[v].role != MF_ROLE_CONSTANT)
                 g->tensor[v].dtype = compute;
@@ -193,9 +189,9 @@ mfrgn_status mf_graph_set_types(mf_graph *g, mf_dtype compute) {
     typer t = {.g = g, .compute = compute, .room = g->node_count + extra};
     mf_tensor *tensor = mf_calloc(g->context, g->tensor_count + extra, sizeof(*tensor));
     t.node = mf_calloc(g->context, t.room, sizeof(*t.node));
-    t.first_cast = mf_calloc(g->context, g->tensor_count + extra, sizeof(*t.first_cast));
+    t.other = mf_calloc(g->context, g->tensor_count + extra, sizeof(*t.other));
     mfrgn_status status = MFRGN_OK;
-    if (!tensor || !t.node || !t.first_cast)
+    if (!tensor || !t.node || !t.other)
         status = mf_fail_memory(g->context, t.room * sizeof(*t.node), "types of a graph");
     if (status == MFRGN_OK) {
         memcpy(tensor, g->tensor, g->tensor_count * sizeof(*tensor));
@@ -218,6 +214,6 @@ mfrgn_status mf_graph_set_types(mf_graph *g, mf_dtype compute) {
     }
     mf_free(g->context, tensor);
     mf_free(g->context, t.node);
-    mf_free(g->context, t.first_cast);
+    mf_free(g->context, t.other);
     return status;
 }

@@ -86,23 +86,13 @@ static const mf_weight *find(const mf_weights *weights, const char *prefix, name
     return mf_weights_find(weights, full);
 }
 
-static int same_shape(const mf_parameter *p, const mf_weight *w) {
-    /* ones at the ends do not count: 1x1 convolutions for linear layers; layer_scale is [C, 1, 1] */
-    int n = p->ndim, m = w->ndim;
-    while (n > 1 && p->dim[n - 1] == 1)
-        n--;
-    while (m > 1 && w->dim[m - 1] == 1)
-        m--;
-    return n == m && memcmp(p->dim, w->dim, (size_t)n * sizeof(p->dim[0])) == 0;
-}
-
 static mfrgn_status take(const mfrgn_model *model, const mf_parameter *p, const char *path, const mf_weight *w) {
     size_t count = mf_parameter_elements(p);
     if (w->dtype != MF_F32 && w->dtype != MF_F16 && w->dtype != MF_BF16 && w->dtype != MF_F64)
         return mf_fail(model->context, MFRGN_ERROR_MISMATCH,
                        "%s: tensor \"%s\" is %s, weights are f32, f64, f16 or bf16", path, w->name,
                        mf_dtype_name(w->dtype));
-    if (!same_shape(p, w)) {
+    if (!mf_parameter_fits(p, w)) {
         char has[128], wants[128];
         return mf_fail(model->context, MFRGN_ERROR_MISMATCH, "%s: tensor \"%s\" is %s, the backbone %s needs %s", path,
                        w->name, mf_weight_describe(has, sizeof(has), w->dtype, w->ndim, w->dim),

@@ -136,8 +136,7 @@ mfrgn_status mfrgn_model_create_filled(mfrgn_context *context, const mfrgn_confi
 
 /* ---- values of a file ---- */
 
-/* Shapes are compared without trailing ones: timm's small ConvNeXts store linear layers as 1x1 convolutions. */
-static int same_shape(const mf_parameter *p, const mf_weight *w) {
+int mf_parameter_fits(const mf_parameter *p, const mf_weight *w) {
     int n = p->ndim, m = w->ndim;
     while (n > 1 && p->dim[n - 1] == 1)
         n--;
@@ -196,7 +195,7 @@ static mfrgn_status take_weights(mfrgn_model *model, const char *path, const mfr
             return mf_fail(model->context, MFRGN_ERROR_MISMATCH,
                            "%s: tensor \"%s\" is %s, weights are f32, f64, f16 or bf16", path, p->name,
                            mf_dtype_name(w->dtype));
-        if (!same_shape(p, w))
+        if (!mf_parameter_fits(p, w))
             return bad_shape(model, path, p, w);
         p->stored = (mf_stored){w->dtype, w->data};
     }

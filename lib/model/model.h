@@ -33,6 +33,10 @@ struct mfrgn_model {
 
 mfrgn_model *mf_model_ref(mfrgn_model *model);
 
+/* 1: the shapes are the same but for ones at their ends: timm's small ConvNeXts store linear layers as 1x1 convolutions,
+ * torchvision's layer_scale is [C, 1, 1], a scalar may be [1]. */
+int mf_parameter_fits(const mf_parameter *p, const mf_weight *w);
+
 /* Finds the constant `key` or makes it: `make` fills `bytes` bytes of the engine's memory.  Given back with
  * mf_packed_release. */
 typedef mfrgn_status (*mf_make)(void *user, void *data);

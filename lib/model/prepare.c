@@ -3,22 +3,18 @@
 
 #include "model/session.h"
 
-static int is_16_bit(mf_dtype dtype) {
-    return dtype == MF_F16 || dtype == MF_BF16;
-}
-
 /* Constants have the compute type; but weights of 16 bits stay so where the kernel that reads them converts them itself:
  * that halves the memory. */
 static void assign_types(mfrgn_session *s, mf_graph *g) {
     const mf_engine *e = &s->engine;
     for (size_t v = 0; v < g->tensor_count; v++)
-        if (g->tensor[v].role != MF_ROLE_CONSTANT || !is_16_bit(g->tensor[v].dtype) || is_16_bit(e->compute))
+        if (g->tensor[v].role != MF_ROLE_CONSTANT || !mf_dtype_is_16_bit(g->tensor[v].dtype) || mf_dtype_is_16_bit(e->compute))
             g->tensor[v].dtype = e->wide;
     for (size_t i = 0; i < g->node_count; i++)
         for (int k = 0; k < g->node[i].input_count; k++) {
             mf_value v = g->node[i].input[k];
             mf_op op;
-            if (v < 0 || !is_16_bit(g->tensor[v].dtype))
+            if (v < 0 || !mf_dtype_is_16_bit(g->tensor[v].dtype))
                 continue;
             mf_graph_op(g, &g->node[i], &op);
             int product = op.kind == MF_OP_MATMUL || op.kind == MF_OP_CONV2D;
@@ -95,28 +91,9 @@ static void let_go(const maker *m, mf_value v) {
             let_go(m, t->source[i]);
 }
 
-static size_t value_count(const mf_tensor *t) {
-    size_t n = 1;
-    for (int i = 0; i < t->ndim; i++)
-        n *= (size_t)t->dim[i];
-    return n;
-}
-
-/* The values in the operand's type; those of 16 bits by way of f32, unless they are stored so. */
+/* The values in the operand's type. */
 static mfrgn_status evaluate(const maker *m, void *out) {
-    mfrgn_model *model = m->session->model;
-    const mf_tensor *t = &m->g->tensor[m->v];
-    if (!is_16_bit(t->dtype) || (t->parameter >= 0 && stored_parameter(model, t->parameter).dtype == t->dtype))
-        return mf_constant_evaluate(m->g, m->v, stored_parameter, model, t->dtype, out);
-    size_t n = value_count(t);
-    float *values = mf_alloc_huge(m->session->context, n * sizeof(float));
-    if (!values)
-        return mf_fail_memory(m->session->context, n * sizeof(float), "weights to be rounded");
-    mfrgn_status status = mf_constant_evaluate(m->g, m->v, stored_parameter, model, MF_F32, values);
-    if (status == MFRGN_OK)
-        mf_convert(t->dtype, out, MF_F32, values, n);
-    mf_free(m->session->context, values);
-    return status;
+    return mf_constant_evaluate(m->g, m->v, stored_parameter, m->session->model, m->g->tensor[m->v].dtype, out);
 }
 
 /* In the host's memory, to be freed. */
@@ -141,7 +118,7 @@ static mfrgn_status pack_constant(const maker *m, void *data) {
         if (stored.dtype == t->dtype && (uintptr_t)stored.data % mf_dtype_size(t->dtype) == 0)
             return (mfrgn_status)table->pack(m->kernel, m->input, stored.data, data);
     }
-    MF_TRY(evaluate_plain(m, value_count(t) * mf_dtype_size(t->dtype), &plain));
+    MF_TRY(evaluate_plain(m, mf_tensor_bytes(t), &plain));
     mfrgn_status status = (mfrgn_status)table->pack(m->kernel, m->input, plain, data);
     mf_free(context, plain);
     return status;
@@ -150,7 +127,7 @@ static mfrgn_status pack_constant(const maker *m, void *data) {
 /* As it is, in the engine's memory; there when this returns, as sessions with streams of their own may read it. */
 static mfrgn_status copy_constant(const maker *m, void *data) {
     const mf_tensor *t = &m->g->tensor[m->v];
-    size_t bytes = value_count(t) * mf_dtype_size(t->dtype);
+    size_t bytes = mf_tensor_bytes(t);
     void *plain;
     if (mf_engine_is_host(&m->session->engine))
         return evaluate(m, data);
@@ -191,7 +168,7 @@ static mfrgn_status get_constant(maker *m, const mf_kernel_info *info, mf_packed
     const mf_tensor *t = &m->g->tensor[m->v];
     mfrgn_context *context = m->session->context;
     int is_packed = info->pack_bytes[m->input] > 0;
-    size_t bytes = is_packed ? info->pack_bytes[m->input] : value_count(t) * mf_dtype_size(t->dtype);
+    size_t bytes = is_packed ? info->pack_bytes[m->input] : mf_tensor_bytes(t);
     char *key = make_key(m, info);
     if (!is_packed)
         m->kernel = NULL;
@@ -239,13 +216,10 @@ static mfrgn_status grow(const mf_engine *e, size_t bytes, const char *what, voi
     return MFRGN_OK;
 }
 
-static size_t bytes_of(const mf_graph *g, mf_value v) {
-    return value_count(&g->tensor[v]) * mf_dtype_size(g->tensor[v].dtype);
-}
-
 /* The arena; where it is not the host's, also room for the images and descriptors of a batch. */
 static mfrgn_status reserve(mfrgn_session *s, const mf_program *p) {
-    size_t in = bytes_of(p->graph, p->graph->input), out = bytes_of(p->graph, p->graph->output);
+    size_t in = mf_tensor_bytes(&p->graph->tensor[p->graph->input]);
+    size_t out = mf_tensor_bytes(&p->graph->tensor[p->graph->output]);
     MF_TRY(grow(&s->engine, p->memory->arena_bytes, "the session's activations", &s->arena, &s->arena_bytes));
     size_t staging = in > out ? in : out;
     if (mf_engine_is_host(&s->engine) || staging <= s->staging_bytes)

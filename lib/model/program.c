@@ -3,13 +3,6 @@
 
 #include <string.h>
 
-static size_t value_bytes(const mf_tensor *t) {
-    size_t n = mf_dtype_size(t->dtype);
-    for (int i = 0; i < t->ndim; i++)
-        n *= (size_t)t->dim[i];
-    return n;
-}
-
 static int same_place(mf_address a, mf_address b) {
     return a.slot == b.slot && a.offset == b.offset;
 }
@@ -24,7 +17,7 @@ static int is_view(const mf_program *p, const mf_node *n) {
     if (n->kind == MF_OP_RESHAPE)
         return 1;
     if (n->kind == MF_OP_SLICE) {
-        size_t outer = 1, row = value_bytes(&p->graph->tensor[n->output]) / (size_t)(n->attrs.end - n->attrs.begin);
+        size_t outer = 1, row = mf_tensor_bytes(&p->graph->tensor[n->output]) / (size_t)(n->attrs.end - n->attrs.begin);
         mf_address from = place_of(p, n->input[0]);
         for (int i = 0; i < n->attrs.axis; i++)
             outer *= (size_t)p->graph->tensor[n->input[0]].dim[i];
@@ -36,7 +29,7 @@ static int is_view(const mf_program *p, const mf_node *n) {
     for (int i = 0; i < n->input_count; i++) {
         if (!same_place(place_of(p, n->input[i]), at))
             return 0;
-        at.offset += value_bytes(&p->graph->tensor[n->input[i]]);
+        at.offset += mf_tensor_bytes(&p->graph->tensor[n->input[i]]);
     }
     return 1;
 }

@@ -207,9 +207,7 @@ mfrgn_status mf_session_tap(mfrgn_session *s, mfrgn_view view, const char *name,
     if (v < 0 || plan->memory->offset[v] == SIZE_MAX)
         return mf_fail(s->context, MFRGN_ERROR_ARGUMENT, "no tapped value \"%s\"", name);
     const mf_tensor *t = &plan->graph->tensor[v];
-    *count = 1;
-    for (int i = 0; i < t->ndim; i++)
-        *count *= (size_t)t->dim[i];
+    *count = mf_tensor_elements(t);
     if (*count > room)
         return mf_fail(s->context, MFRGN_ERROR_ARGUMENT, "\"%s\" has %zu values", name, *count);
     size_t bytes = *count * mf_dtype_size(t->dtype);

@@ -1,7 +1,6 @@
 /* The graphs of a training step: both views, the loss, the backward pass. */
 #include <string.h>
 
-#include "io/weights.h"
 #include "train/trainer.h"
 
 /* What is built for one program. */
@@ -113,25 +112,20 @@ static mfrgn_status append_backward(builder *b, mf_value of, mf_value seed, mf_v
 
 /* ---- programs ---- */
 
-/* A literal in the engine's memory; in 16 bits by way of f32. */
+/* A literal in the engine's memory. */
 static mfrgn_status make_constant(builder *b, mf_value v, void **data) {
-    mfrgn_trainer *t = b->trainer;
+    const mf_engine *e = &b->trainer->engine;
     const mf_tensor *x = &b->g->tensor[v];
-    size_t count = 1, bytes;
-    for (int i = 0; i < x->ndim; i++)
-        count *= (size_t)x->dim[i];
-    bytes = count * mf_dtype_size(x->dtype);
-    void *values = mf_alloc(t->context, 2 * count * sizeof(double)), *rounded = (double *)values + count;
+    size_t bytes = mf_tensor_bytes(x);
+    void *values = mf_alloc(e->context, bytes);
     if (!values)
-        return mf_fail_memory(t->context, 2 * count * sizeof(double), "a constant");
-    mfrgn_status status = mf_constant_evaluate(b->g, v, NULL, NULL, t->engine.wide, values);
+        return mf_fail_memory(e->context, bytes, "a constant");
+    mfrgn_status status = mf_constant_evaluate(b->g, v, NULL, NULL, x->dtype, values);
     if (status == MFRGN_OK)
-        status = mf_engine_alloc(&t->engine, bytes, "a constant", data);
-    if (status == MFRGN_OK) {
-        mf_convert(x->dtype, rounded, t->engine.wide, values, count);
-        status = mf_engine_put(&t->engine, *data, rounded, bytes);
-    }
-    mf_free(t->context, values);
+        status = mf_engine_alloc(e, bytes, "a constant", data);
+    if (status == MFRGN_OK)
+        status = mf_engine_put(e, *data, values, bytes);
+    mf_free(e->context, values);
     return status;
 }
 
