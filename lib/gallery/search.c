@@ -26,8 +26,8 @@ typedef struct search {
     const float *queries;
     size_t n;
     mf_scan scan;
-    mfrgn_hit *hits;  /* n x k, the caller's */
-    mfrgn_hit *room;  /* a thread's: scan.room or 2 k, whichever is more */
+    mfrgn_hit *hits; /* n x k, the caller's */
+    mfrgn_hit *room; /* a thread's: scan.room or 2 k, whichever is more */
     size_t room_size;
     size_t next; /* atomic: the next query to rank */
     size_t one;  /* the query that is ranked in full */
@@ -120,7 +120,8 @@ static void rank_all_rows(search *s, size_t q) {
 
 /* ---- a chunk of queries ---- */
 
-/* Rows that a list may hold.  An int8 row is off by about 1 % of its length: a few hundred of 100,000 stay undecided. */
+/* Rows that a list may hold.  An int8 row is off by about 1 % of its length: a few hundred of 100,000 stay undecided.
+ */
 static int64_t list_room(const search *s) {
     int coarse = s->index->header.storage == MFRGN_INDEX_F32_I8;
     return (int64_t)(coarse ? 8 * s->k + 1024 : 2 * s->k + 256);

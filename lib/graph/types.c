@@ -100,8 +100,8 @@ mf_dtype mf_operand_type(const mf_op *op, int slot, mf_dtype compute, int wide) 
 typedef struct typer {
     mf_graph *g;
     mf_dtype compute;
-    size_t *other;      /* a value: 1 + the value that holds it in the other type already */
-    mf_node *node;      /* the new list */
+    size_t *other; /* a value: 1 + the value that holds it in the other type already */
+    mf_node *node; /* the new list */
     size_t count, room;
 } typer;
 

@@ -33,9 +33,9 @@ extern const mf_backbone mf_backbones[]; /* ends with a NULL name */
 /* What follows from a configuration for one view. */
 typedef struct mf_view_config {
     int height, width;
-    int scale[4][2];     /* rows and columns of S1 .. S4 */
-    int channels[4];     /* of S1 .. S4 */
-    int pps;             /* pyramid pooling: levels below */
+    int scale[4][2]; /* rows and columns of S1 .. S4 */
+    int channels[4]; /* of S1 .. S4 */
+    int pps;         /* pyramid pooling: levels below */
     int level_count;
     int levels[MF_PAIRS][2];
     int64_t tokens_low;  /* of F_L */

@@ -41,9 +41,9 @@ static mfrgn_status embed_host(mfrgn_session *s, mfrgn_view view, const mfrgn_de
     if (!list)
         return mf_fail_memory(s->context, x->count * sizeof(*list), "a list of images");
     for (size_t i = 0; i < x->count; i++)
-        list[i] = (mfrgn_image){sizeof(*list), (const char *)x->pixels + i * x->image_bytes,
-                                x->width,      x->height, (ptrdiff_t)x->row_bytes,
-                                x->format};
+        list[i] = (mfrgn_image){
+            sizeof(*list), (const char *)x->pixels + i * x->image_bytes, x->width, x->height, (ptrdiff_t)x->row_bytes,
+            x->format};
     mfrgn_status status = mfrgn_embed(s, view, list, x->count, descriptors);
     mf_free(s->context, list);
     return status;

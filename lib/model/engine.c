@@ -10,11 +10,13 @@ static void set_types(const char *precision, mf_engine *e) {
     for (int i = 0; mf_precisions[i]; i++)
         if (strcmp(mf_precisions[i], precision) == 0)
             e->precision = mf_precisions[i];
-    e->math = strcmp(precision, "tf32") == 0 ? MF_MATH_TF32 : strcmp(precision, "fp8") == 0 ? MF_MATH_FP8 : MF_MATH_STRICT;
-    e->compute = strcmp(precision, "f64") == 0                                    ? MF_F64
-                 : strcmp(precision, "f16") == 0                                  ? MF_F16
+    e->math = strcmp(precision, "tf32") == 0  ? MF_MATH_TF32
+              : strcmp(precision, "fp8") == 0 ? MF_MATH_FP8
+                                              : MF_MATH_STRICT;
+    e->compute = strcmp(precision, "f64") == 0                                     ? MF_F64
+                 : strcmp(precision, "f16") == 0                                   ? MF_F16
                  : strcmp(precision, "bf16") == 0 || strcmp(precision, "fp8") == 0 ? MF_BF16
-                                                                                  : MF_F32;
+                                                                                   : MF_F32;
     e->wide = e->compute == MF_F64 ? MF_F64 : MF_F32;
 }
 

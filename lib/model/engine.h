@@ -10,7 +10,7 @@ typedef struct mf_engine {
     mf_stream *stream;
     mf_dtype compute; /* of feature maps */
     mf_math math;
-    mf_dtype wide;    /* of what is in slots, and of vectors: f32 where `compute` has 16 bits, else the same */
+    mf_dtype wide; /* of what is in slots, and of vectors: f32 where `compute` has 16 bits, else the same */
     const char *precision;
     int threads, device;
 } mf_engine;

@@ -33,8 +33,8 @@ struct mfrgn_model {
 
 mfrgn_model *mf_model_ref(mfrgn_model *model);
 
-/* 1: the shapes are the same but for ones at their ends: timm's small ConvNeXts store linear layers as 1x1 convolutions,
- * torchvision's layer_scale is [C, 1, 1], a scalar may be [1]. */
+/* 1: the shapes are the same but for ones at their ends: timm's small ConvNeXts store linear layers as 1x1
+ * convolutions, torchvision's layer_scale is [C, 1, 1], a scalar may be [1]. */
 int mf_parameter_fits(const mf_parameter *p, const mf_weight *w);
 
 /* Finds the constant `key` or makes it: `make` fills `bytes` bytes of the engine's memory.  Given back with
@@ -44,8 +44,8 @@ mfrgn_status mf_packed_get(mfrgn_model *model, const mf_engine *engine, const ch
                            void *user, mf_packed **packed);
 void mf_packed_release(mfrgn_model *model, mf_packed *packed);
 
-/* lib/model/digest.c: a hash of the configuration and of every parameter's stored values, made when first asked for; the
- * same for the same model in files of either format. */
+/* lib/model/digest.c: a hash of the configuration and of every parameter's stored values, made when first asked for;
+ * the same for the same model in files of either format. */
 mfrgn_status mf_model_digest(mfrgn_model *model, int threads, uint64_t *digest);
 
 /* lib/model/initialise.c: values of all parameters from a seed, as the published code initialises. */

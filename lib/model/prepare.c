@@ -3,12 +3,13 @@
 
 #include "model/session.h"
 
-/* Constants have the compute type; but weights of 16 bits stay so where the kernel that reads them converts them itself:
- * that halves the memory. */
+/* Constants have the compute type; but weights of 16 bits stay so where the kernel that reads them converts them
+ * itself: that halves the memory. */
 static void assign_types(mfrgn_session *s, mf_graph *g) {
     const mf_engine *e = &s->engine;
     for (size_t v = 0; v < g->tensor_count; v++)
-        if (g->tensor[v].role != MF_ROLE_CONSTANT || !mf_dtype_is_16_bit(g->tensor[v].dtype) || mf_dtype_is_16_bit(e->compute))
+        if (g->tensor[v].role != MF_ROLE_CONSTANT || !mf_dtype_is_16_bit(g->tensor[v].dtype) ||
+            mf_dtype_is_16_bit(e->compute))
             g->tensor[v].dtype = e->wide;
     for (size_t i = 0; i < g->node_count; i++)
         for (int k = 0; k < g->node[i].input_count; k++) {
@@ -72,7 +73,8 @@ static mfrgn_status check_finite(mfrgn_model *model, mf_parameter *p, int thread
 static mfrgn_status check_sources(const maker *m, mf_value v) {
     const mf_tensor *t = &m->g->tensor[v];
     if (t->parameter >= 0)
-        return check_finite(m->session->model, &m->session->model->parameters.item[t->parameter], m->session->engine.threads);
+        return check_finite(m->session->model, &m->session->model->parameters.item[t->parameter],
+                            m->session->engine.threads);
     for (int i = 0; t->fold && i < MF_FOLD_SOURCES; i++)
         if (t->source[i] >= 0)
             MF_TRY(check_sources(m, t->source[i]));
@@ -238,8 +240,7 @@ static mfrgn_status plan_graph(mfrgn_session *s, mfrgn_view view, mf_view_plan *
     MF_TRY(mf_network_build(s->context, s->model->config, &s->model->parameters, view, s->batch, &g));
     g->keep_taps = s->keep_taps;
     assign_types(s, g);
-    mfrgn_status status =
-        s->no_passes ? MFRGN_OK : mf_graph_optimise(g, &(mf_target){mf_engine_supports, &s->engine});
+    mfrgn_status status = s->no_passes ? MFRGN_OK : mf_graph_optimise(g, &(mf_target){mf_engine_supports, &s->engine});
     if (status == MFRGN_OK)
         status = mf_graph_set_types(g, s->engine.compute);
     if (status == MFRGN_OK) {

@@ -40,7 +40,8 @@ static mfrgn_status prepare_kernels(mf_program *p, mf_kernel_info *info, mf_need
         if (p->graph->node[i].kind == MF_OP_RESHAPE)
             continue;
         mf_graph_op(p->graph, &p->graph->node[i], &op);
-        mfrgn_status status = (mfrgn_status)p->engine->backend->table->prepare(p->engine->stream, &op, &p->step[i].kernel, &info[i]);
+        mfrgn_status status =
+            (mfrgn_status)p->engine->backend->table->prepare(p->engine->stream, &op, &p->step[i].kernel, &info[i]);
         if (status != MFRGN_OK)
             return mf_fail_in(p->context, status, "backend %s, %s", p->engine->backend->name, mf_op_name(op.kind));
         need[i] = (mf_need){info[i].scratch_bytes, info[i].residual_in_place};
@@ -143,8 +144,8 @@ static mfrgn_status run_steps(const mf_program *p, char *arena, void *const *slo
         MF_TRY(mf_progress(p->context, progress, i, p->step_count));
         for (int k = 0; k < MF_MAX_INPUTS; k++)
             input[k] = step->constant[k] ? step->constant[k] : address(step->input[k], arena, slots);
-        mf_status status =
-            p->engine->backend->table->run(step->kernel, input, address(step->output, arena, slots), arena + step->scratch);
+        mf_status status = p->engine->backend->table->run(step->kernel, input, address(step->output, arena, slots),
+                                                          arena + step->scratch);
         if (status)
             return mf_fail_in(p->context, (mfrgn_status)status, "backend %s, %s", p->engine->backend->name,
                               mf_op_name(p->graph->node[i].kind));

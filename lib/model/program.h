@@ -23,7 +23,7 @@ typedef struct mf_step {
 typedef struct mf_program {
     mfrgn_context *context;
     const mf_engine *engine; /* the owner's */
-    mf_graph *graph; /* after the passes; NULL: there is none */
+    mf_graph *graph;         /* after the passes; NULL: there is none */
     mf_plan *memory;
     mf_step *step;
     size_t step_count;
@@ -31,7 +31,7 @@ typedef struct mf_program {
      * on played */
     void *recording;
     uint64_t last, recorded; /* the addresses of the last run and of the recording */
-    int unrecordable; /* how often it failed */
+    int unrecordable;        /* how often it failed */
 } mf_program;
 
 /* Finds the constant operands of a node: fills constant[] of its step. */

@@ -71,8 +71,8 @@ static mf_value build_loss(builder *b, const mf_value descriptor[2], mf_value *l
     return loss;
 }
 
-/* Results have the type of their first input when they are built; until the passes are done, all floating values have the
- * type of those in slots. */
+/* Results have the type of their first input when they are built; until the passes are done, all floating values have
+ * the type of those in slots. */
 static void assign_types(builder *b) {
     for (size_t v = 0; v < b->g->tensor_count; v++)
         if (b->g->tensor[v].dtype != MF_I64)

@@ -21,9 +21,8 @@ static mfrgn_status give_array(void *user, size_t index, void *data) {
     const mfrgn_trainer *t = user;
     size_t count = t->model->parameters.count, i = index % count;
     mf_engine_begin(&t->engine);
-    mfrgn_status status =
-        mf_engine_get(&t->engine, data, mf_train_at(t, t->state[index / count], i),
-                      mf_parameter_elements(&t->model->parameters.item[i]) * mf_train_value_size(t));
+    mfrgn_status status = mf_engine_get(&t->engine, data, mf_train_at(t, t->state[index / count], i),
+                                        mf_parameter_elements(&t->model->parameters.item[i]) * mf_train_value_size(t));
     mf_engine_end(&t->engine);
     return status;
 }

@@ -1,9 +1,9 @@
 /* bench_device [--backend NAME] [--precision NAME] [--preset NAME] [--backbone NAME] [--batch N] [--repeat N]
  *              [--tuning FILE] [--calibrate]
  *
- * Embedding as an application on a GPU does it: images of 8 bits in device memory, descriptors left there.  Prints JSON:
- * latency_ms, the median of runs that are waited for one by one; images_per_second, of `repeat` runs that are waited for
- * once at the end.  The weights are random. */
+ * Embedding as an application on a GPU does it: images of 8 bits in device memory, descriptors left there.  Prints
+ * JSON: latency_ms, the median of runs that are waited for one by one; images_per_second, of `repeat` runs that are
+ * waited for once at the end.  The weights are random. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -125,10 +125,12 @@ static mfrgn_status calibrate(bench *b) {
     mfrgn_image image[64];
     size_t n = b->images.count < MF_COUNT(image) ? b->images.count : MF_COUNT(image);
     for (size_t i = 0; i < n; i++)
-        image[i] =
-            (mfrgn_image){sizeof(*image),    b->pixels + i * (size_t)b->images.width * (size_t)b->images.height * 3,
-                          b->images.width,   b->images.height,
-                          0,                 MFRGN_PIXEL_RGB8};
+        image[i] = (mfrgn_image){sizeof(*image),
+                                 b->pixels + i * (size_t)b->images.width * (size_t)b->images.height * 3,
+                                 b->images.width,
+                                 b->images.height,
+                                 0,
+                                 MFRGN_PIXEL_RGB8};
     return mfrgn_session_calibrate(b->session, MFRGN_VIEW_AERIAL, image, n);
 }
 

@@ -1,7 +1,7 @@
 /* test_whole [--all]
  *
- * Sessions and trainers on the CUDA backend, with `ref` as the truth: recordings, memory, types, loss scaling, state.  A step of
- * training takes the emulator half a minute: without --all a few of them are done. */
+ * Sessions and trainers on the CUDA backend, with `ref` as the truth: recordings, memory, types, loss scaling, state.
+ * A step of training takes the emulator half a minute: without --all a few of them are done. */
 #include <math.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -42,7 +42,8 @@ static double distance(const float *a, const float *b, size_t n) {
     return sqrt(squares);
 }
 
-/* Run as it is, recorded, played: the same bits; other pictures in the played run: other descriptors, the right ones. */
+/* Run as it is, recorded, played: the same bits; other pictures in the played run: other descriptors, the right ones.
+ */
 START_TEST(runs_are_recorded_and_played) {
     fixture f = set_up();
     static unsigned char pixels[MOST_PIXELS * 3];
@@ -83,8 +84,8 @@ START_TEST(images_on_the_device) {
     mfrgn_image image[COUNT];
     fill_picture("img.device", 1, WIDTH, HEIGHT * COUNT, pixels);
     for (int i = 0; i < COUNT; i++)
-        image[i] = (mfrgn_image){sizeof(*image), pixels + (size_t)i * WIDTH * HEIGHT * 3, WIDTH, HEIGHT, 0,
-                                 MFRGN_PIXEL_RGB8};
+        image[i] =
+            (mfrgn_image){sizeof(*image), pixels + (size_t)i * WIDTH * HEIGHT * 3, WIDTH, HEIGHT, 0, MFRGN_PIXEL_RGB8};
     OK(mfrgn_embed(s, MFRGN_VIEW_AERIAL, image, COUNT, host));
     OK(mf_engine_alloc(e, bytes, "images", &there));
     OK(mf_engine_alloc(e, values * sizeof(float), "descriptors", &descriptors));
@@ -165,7 +166,8 @@ typedef struct kind {
 
 /* With dropout: the masks are the same. */
 START_TEST(losses_are_those_of_ref) {
-    static const kind kinds[] = {{"f32", plain, 2e-4}, {"f16", plain, 0.01}, {"bf16", chunked, 0.05}, {"f32", chunked, 2e-4}};
+    static const kind kinds[] = {
+        {"f32", plain, 2e-4}, {"f16", plain, 0.01}, {"bf16", chunked, 0.05}, {"f32", chunked, 2e-4}};
     const kind *k = &kinds[_i];
     fixture f = set_up();
     mfrgn_trainer *t = cuda_trainer(&f, k->precision, k->settings), *ref = trainer_of(f.model, "f32", k->settings);
