@@ -66,7 +66,7 @@ static mf_status prepare(mf_kernel *k, mf_kernel_info *info) {
         d->weight_at = mfc_take(&info->scratch_bytes, weight);
     const mfc_gemm g = gemm_of(k->s, op, d);
     const int64_t most = d->direct ? 0 : mfc_max(1, MFC_WINDOW_CHUNK / (d->windows.row * (int64_t)size));
-    mf_status status = mfc_product_prepare(k, &d->product, &g, most, &info->scratch_bytes);
+    mf_status status = mfc_product_prepare(k->s, op, &g, most, &info->scratch_bytes, &d->product);
     if (status) {
         release(k);
         return status;
@@ -91,9 +91,9 @@ static mf_status pack(mf_kernel *k, int input, const void *plain, void *packed) 
     const conv *d = (const conv *)k->data;
     const mf_operand *w = &k->op.input[MF_IN_W];
     if (input == MF_IN_BIAS)
-        return mfc_pack_bias(k, plain, packed);
+        return mfc_pack_bias(k->s, &k->op, plain, packed);
     const mfc_packing p = {w->dtype, k->s->compute, w->dim[0], w->dim[1], w->dim[2] * w->dim[3], d->windows.row};
-    return mfc_pack_weight(k, &p, plain, packed);
+    return mfc_pack_weight(k->s, &p, plain, packed);
 }
 
 static mf_status run(mf_kernel *k, const void *const *in, void *out, void *scratch) {
@@ -101,20 +101,20 @@ static mf_status run(mf_kernel *k, const void *const *in, void *out, void *scrat
     const mfc_product *p = &d->product;
     const mf_dtype type = k->s->compute;
     const void *bias, *w = in[MF_IN_W];
-    mf_status status = mfc_product_begin(k, p, in, scratch, &bias);
+    mf_status status = mfc_product_begin(k->s, p, in, scratch, &bias);
     if (!status && !k->op.input[MF_IN_W].constant && !d->weight_as_stored) {
         w = (char *)scratch + d->weight_at;
         status = mfc_weight_rows(k->s, &d->windows, type, p->gemm.n, in[MF_IN_W], (char *)scratch + d->weight_at);
     }
     for (int64_t row = 0; row < p->rows && !status; row += p->gemm.m) {
         const int64_t count = mfc_min(p->gemm.m, p->rows - row);
-        const void *a = mfc_at(in[MF_IN_X], row * p->gemm.k, type);
+        mfc_rows r = mfc_rows_of(row, count, mfc_at(in[MF_IN_X], row * p->gemm.k, type), w, bias);
         if (!d->direct) {
-            a = (char *)scratch + d->columns_at;
+            r.a = (char *)scratch + d->columns_at;
             status = mfc_gather(k->s, &d->windows, type, in[MF_IN_X], row, count, (char *)scratch + d->columns_at);
         }
         if (!status)
-            status = mfc_product_chunk(k, p, row, count, a, w, bias, in, out, scratch, NULL, NULL);
+            status = mfc_product_chunk(k->s, p, &r, in, out, scratch);
     }
     return status;
 }

@@ -1,16 +1,21 @@
-/* What cuBLASLt's epilogue does not do: out = residual + scale act(from + bias), element by element.
+/* What cuBLASLt's epilogue does not do: out = residual + scale act(from + bias), element by element, or that in E4M3
+ * for the product that reads it.
  *
  * GELU is the exact one (erf), as the network was trained with it; cuBLASLt has only the tanh form.  The kernel moves
  * 16 bytes at a time, and is given chunks of rows that the product has just written and that still lie in the L2
  * (product.cu): then it costs a write to memory, and erff, about 30 instructions a value, hides behind that. */
 #include "backends/cuda/forward.h"
+#include "backends/cuda/fp8.h"
 #include "backends/cuda/product.h"
 
 enum { THREADS = 256, BLOCKS = 4096 };
 
-template <typename T, int V>
-static __global__ void mfc_epilogue_kernel(unsigned count, mfc_divisor columns, int act, const T *from,
-                                           const T *bias, const float *scale, const T *residual, T *out) {
+/* With `rounded` the result goes there, in E4M3: divided by *range. */
+template <typename T, int V, int ROUND>
+static __global__ void mfc_epilogue_kernel(unsigned count, mfc_divisor columns, int act, const T *from, const T *bias,
+                                           const float *scale, const T *residual, T *out, const float *range,
+                                           unsigned char *rounded) {
+    const float inverse = ROUND ? 1.0f / *range : 0;
     for (unsigned i = blockIdx.x * blockDim.x + threadIdx.x; i < count; i += gridDim.x * blockDim.x) {
         float x[V];
         mfc_load<T, V>(from + (size_t)i * V, x);
@@ -39,40 +44,41 @@ static __global__ void mfc_epilogue_kernel(unsigned count, mfc_divisor columns, 
             for (int j = 0; j < V; j++)
                 x[j] += r[j];
         }
-        mfc_store<T, V>(out + (size_t)i * V, x);
+        if (ROUND)
+            mfc_store_fp8<V>(rounded + (size_t)i * V, x, inverse);
+        else
+            mfc_store<T, V>(out + (size_t)i * V, x);
     }
 }
 
 /* count: of groups of V values, below 2^31, so that i of the loop does not overflow */
-template <typename T, int V>
-static mf_status part(const mf_stream *s, int act, int64_t rows, int64_t n, const void *from, const void *bias,
-                      const float *scale, const void *residual, void *out) {
-    int64_t count = rows * n / V, blocks = mfc_min(mfc_div_up(count, THREADS), BLOCKS);
-    return mfc_launch(s, mfc_epilogue_kernel<T, V>, dim3((unsigned)blocks), THREADS, 0, (unsigned)count,
-                      mfc_divisor_of(n / V), act, (const T *)from, (const T *)bias, scale, (const T *)residual, (T *)out);
+template <typename T, int V, int ROUND>
+static mf_status part(const mf_stream *s, const mfc_after *a, int64_t row, int64_t rows) {
+    const int64_t count = rows * a->n / V, blocks = mfc_min(mfc_div_up(count, THREADS), BLOCKS), at = row * a->n;
+    return mfc_launch(s, mfc_epilogue_kernel<T, V, ROUND>, dim3((unsigned)blocks), THREADS, 0, (unsigned)count,
+                      mfc_divisor_of(a->n / V), a->act, (const T *)a->from + at, (const T *)a->bias, a->scale,
+                      a->residual ? (const T *)a->residual + at : NULL, (T *)a->out + at,
+                      ROUND ? mfc_fp8_scale(a->range) : NULL, ROUND ? (unsigned char *)a->rounded + at : NULL);
 }
 
-template <typename T>
-static mf_status run(const mf_stream *s, int act, int64_t rows, int64_t n, const void *from, const void *bias,
-                     const float *scale, const void *residual, void *out) {
+template <typename T> static mf_status run(const mf_stream *s, const mfc_after *a) {
     const int wide = mfc_wide<T>::V;
-    int64_t most = mfc_max(1, ((int64_t)1 << 30) / n); /* rows of a launch */
-    int by_vectors = n % wide == 0 && mfc_aligned(from) && mfc_aligned(bias) && mfc_aligned(residual) && mfc_aligned(out);
+    const int64_t most = mfc_max(1, ((int64_t)1 << 30) / a->n); /* rows of a launch */
+    const int by_vectors = a->n % wide == 0 && mfc_aligned(a->from) && mfc_aligned(a->bias) &&
+                           mfc_aligned(a->residual) && mfc_aligned(a->out);
     mf_status status = 0;
-    for (int64_t row = 0; row < rows && !status; row += most) {
-        int64_t some = mfc_min(most, rows - row);
-        const T *f = (const T *)from + row * n, *r = residual ? (const T *)residual + row * n : NULL;
-        T *o = (T *)out + row * n;
-        status = by_vectors ? part<T, mfc_wide<T>::V>(s, act, some, n, f, bias, scale, r, o)
-                            : part<T, 1>(s, act, some, n, f, bias, scale, r, o);
+    for (int64_t row = 0; row < a->rows && !status; row += most) {
+        const int64_t some = mfc_min(most, a->rows - row);
+        status = a->range     ? part<T, mfc_wide<T>::V, 1>(s, a, row, some)
+                 : by_vectors ? part<T, mfc_wide<T>::V, 0>(s, a, row, some)
+                              : part<T, 1, 0>(s, a, row, some);
     }
     return status;
 }
 
-mf_status mfc_epilogue(const mf_stream *s, mf_dtype type, int act, int64_t rows, int64_t n, const void *from,
-                       const void *bias, const float *scale, const void *residual, void *out) {
+mf_status mfc_epilogue(const mf_stream *s, const mfc_after *after) {
     mf_status status = 0;
-    MFC_TYPED(type, status = run<T>(s, act, rows, n, from, bias, scale, residual, out));
+    MFC_TYPED(after->type, status = run<T>(s, after));
     return status;
 }
 

@@ -6,9 +6,8 @@
  * tensor: the input's values beyond what was seen are clamped.
  *
  * A recording keeps the way that its kernels ran: who records is to record again after a calibration. */
+#include "backends/cuda/fp8.h"
 #include "backends/cuda/product.h"
-
-#include <cuda_fp8.h>
 
 enum { THREADS = 256, PARTS = 512, SCALE = 0, MOST = 1, PART = 32 }; /* places in mfc_fp8.memory */
 
@@ -107,12 +106,8 @@ static __global__ void mfc_fp8_round_kernel(int64_t count, const float *scale, c
     const float inverse = 1.0f / *scale;
     for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i < count; i += (int64_t)gridDim.x * blockDim.x) {
         float x[8];
-        mfc_pack<unsigned char, 8> rounded;
         mfc_load<T, 8>(from + i * 8, x);
-#pragma unroll
-        for (int j = 0; j < 8; j++)
-            rounded.at[j] = (unsigned char)__nv_cvt_float_to_fp8(x[j] * inverse, __NV_SATFINITE, __NV_E4M3);
-        *(mfc_pack<unsigned char, 8> *)(void *)(to + i * 8) = rounded;
+        mfc_store_fp8<8>(to + i * 8, x, inverse);
     }
 }
 

@@ -105,42 +105,42 @@ static mf_status send(const mf_stream *s, void *packed, const void *from, size_t
     return status ? status : mfc_check(s, cudaStreamSynchronize(s->queue), "copy of a weight");
 }
 
-mf_status mfc_pack_weight(mf_kernel *k, const mfc_packing *p, const void *plain, void *packed) {
-    const mf_host *host = k->s->device->host;
+mf_status mfc_pack_weight(const mf_stream *s, const mfc_packing *p, const void *plain, void *packed) {
+    const mf_host *host = s->device->host;
     const size_t bytes = (size_t)(p->outputs * p->row) * mf_dtype_size(p->to);
     void *room = host->alloc(host->context, bytes);
     if (!room)
         return MFC_MEMORY;
     packing_job j = job_of(p, plain, room);
-    do_job(k->s, pack_rows, &j);
+    do_job(s, pack_rows, &j);
     int bad = 0;
     for (int i = 0; i < j.tasks; i++)
         bad |= j.bad[i];
     mf_status status = bad ? host->fail(host->context, NUMERIC,
                                         p->to == MF_F16 ? "a weight holds NaN, infinity or more than f16 does"
                                                         : "a weight holds NaN or infinity")
-                           : send(k->s, packed, room, bytes);
+                           : send(s, packed, room, bytes);
     host->free(host->context, room);
     return status;
 }
 
-mf_status mfc_pack_fp8(mf_kernel *k, const mfc_packing *p, int turn, const void *plain, void *packed) {
-    const mf_host *host = k->s->device->host;
+mf_status mfc_pack_fp8(const mf_stream *s, const mfc_packing *p, int turn, const void *plain, void *packed) {
+    const mf_host *host = s->device->host;
     const size_t bytes = 256 + (size_t)(p->outputs * p->row);
     char *room = (char *)host->alloc(host->context, bytes);
     if (!room)
         return MFC_MEMORY;
     packing_job j = job_of(p, plain, room + 256);
     j.turn = turn;
-    do_job(k->s, find_most, &j);
+    do_job(s, find_most, &j);
     float most = 0;
     for (int i = 0; i < j.tasks; i++)
         most = fmaxf(most, j.most[i]);
     j.scale = fmaxf(most / 448, 1e-12f); /* 448: E4M3's largest */
     memset(room, 0, 256);
     memcpy(room, &j.scale, sizeof(j.scale));
-    do_job(k->s, pack_fp8_rows, &j);
-    mf_status status = send(k->s, packed, room, bytes);
+    do_job(s, pack_fp8_rows, &j);
+    mf_status status = send(s, packed, room, bytes);
     host->free(host->context, room);
     return status;
 }
@@ -151,8 +151,8 @@ int mfc_packs_bias(const mf_op *op) {
     return bias && bias->constant && op->input[MF_IN_W].constant;
 }
 
-mf_status mfc_pack_bias(mf_kernel *k, const void *plain, void *packed) {
-    const int64_t n = mf_operand_count(&k->op.input[MF_IN_BIAS]);
-    const mfc_packing p = {k->op.input[MF_IN_BIAS].dtype, k->op.output.dtype, 1, n, 1, n};
-    return mfc_pack_weight(k, &p, plain, packed);
+mf_status mfc_pack_bias(const mf_stream *s, const mf_op *op, const void *plain, void *packed) {
+    const int64_t n = mf_operand_count(&op->input[MF_IN_BIAS]);
+    const mfc_packing p = {op->input[MF_IN_BIAS].dtype, op->output.dtype, 1, n, 1, n};
+    return mfc_pack_weight(s, &p, plain, packed);
 }

@@ -13,6 +13,10 @@
  * A bias is read in the output's type, so a constant one is packed so; another is rounded into scratch by each run. */
 #include "backends/cuda/product.h"
 
+int64_t mfc_product_most(int64_t n, mf_dtype type) {
+    return mfc_max(1, MFC_OUTPUT_CHUNK / (n * (int64_t)mf_dtype_size(type)));
+}
+
 /* Chunks of equal size, whole tiles, of `most` rows or so. */
 static int64_t chunk_rows(int64_t rows, int64_t most) {
     most = mfc_max(most, MFC_TILE);
@@ -23,21 +27,21 @@ static int64_t chunk_rows(int64_t rows, int64_t most) {
 }
 
 /* With the bias in cuBLASLt's epilogue, if it has one for this shape; else without. */
-static mf_status plan(mf_kernel *k, mfc_product *p, size_t *workspace) {
+static mf_status plan(const mf_stream *s, mfc_product *p, size_t *workspace) {
     p->gemm.alpha = 1;
     p->gemm.bias = p->has_bias;
     p->gemm.beta = p->has_residual && !p->own ? 1.0f : 0.0f;
-    mf_status status = mfc_gemm_prepare(k->s->blas, &p->gemm, &p->plan, workspace);
+    mf_status status = mfc_gemm_prepare(s->blas, &p->gemm, &p->plan, workspace);
     if (status != MFC_UNSUPPORTED || !p->has_bias)
         return status;
     p->own = 1;
     p->gemm.bias = 0;
     p->gemm.beta = 0;
-    return mfc_gemm_prepare(k->s->blas, &p->gemm, &p->plan, workspace);
+    return mfc_gemm_prepare(s->blas, &p->gemm, &p->plan, workspace);
 }
 
-mf_status mfc_product_prepare(mf_kernel *k, mfc_product *p, const mfc_gemm *gemm, int64_t most, size_t *scratch) {
-    const mf_op *op = &k->op;
+mf_status mfc_product_prepare(const mf_stream *s, const mf_op *op, const mfc_gemm *gemm, int64_t most, size_t *scratch,
+                              mfc_product *p) {
     const size_t size = mf_dtype_size(gemm->out);
     size_t workspace = 0;
     memset(p, 0, sizeof(*p));
@@ -50,13 +54,13 @@ mf_status mfc_product_prepare(mf_kernel *k, mfc_product *p, const mfc_gemm *gemm
     p->packed_bias = p->has_bias && mfc_packs_bias(op);
     p->own = p->act != MF_ACT_NONE || p->has_scale;
     if (p->own && gemm->batch == 1 && !gemm->ta) {
-        int64_t fits = MFC_OUTPUT_CHUNK / (gemm->n * (int64_t)size);
-        most = most ? mfc_min(most, fits) : mfc_max(fits, 1);
+        const int64_t fits = mfc_product_most(gemm->n, gemm->out);
+        most = most ? mfc_min(most, fits) : fits;
     }
     if (most)
         p->gemm.m = chunk_rows(p->rows, most);
     p->gemm.rest = p->rows % p->gemm.m;
-    mf_status status = plan(k, p, &workspace);
+    mf_status status = plan(s, p, &workspace);
     if (status)
         return status;
     p->aside = p->own && p->has_residual;
@@ -73,27 +77,39 @@ void mfc_product_release(mfc_product *p) {
     p->plan = NULL;
 }
 
-mf_status mfc_product_begin(mf_kernel *k, const mfc_product *p, const void *const *in, void *scratch,
+mf_status mfc_product_begin(const mf_stream *s, const mfc_product *p, const void *const *in, void *scratch,
                             const void **bias) {
     *bias = in[MF_IN_BIAS];
     if (!p->has_bias || p->packed_bias || (p->gemm.out == MF_F32 && mfc_aligned(*bias)))
         return 0;
     void *to = (char *)scratch + p->bias_at;
     *bias = to;
-    return mfc_convert_vector(k->s, p->gemm.out, p->gemm.n, (const float *)in[MF_IN_BIAS], to);
+    return mfc_convert_vector(s, p->gemm.out, p->gemm.n, (const float *)in[MF_IN_BIAS], to);
 }
 
-mf_status mfc_product_chunk(mf_kernel *k, const mfc_product *p, int64_t row, int64_t count, const void *a,
-                            const void *w, const void *bias, const void *const *in, void *out, void *scratch,
-                            const float *scale_a, const float *scale_w) {
-    const int64_t n = p->gemm.n, at = row * n;
+mf_status mfc_product_chunk(const mf_stream *s, const mfc_product *p, const mfc_rows *r, const void *const *in,
+                            void *out, void *scratch) {
+    const int64_t n = p->gemm.n, at = r->row * n;
     const void *residual = p->has_residual ? mfc_at(in[MF_IN_RESIDUAL], at, p->gemm.out) : NULL;
     void *to = mfc_at(out, at, p->gemm.out), *product = p->aside ? (char *)scratch + p->aside_at : to;
     mf_status status =
-        mfc_gemm_run(p->plan, k->s->queue, count, a, w, p->gemm.bias ? bias : NULL, p->own ? NULL : residual, product,
-                     scale_a, scale_w, (char *)scratch + p->workspace_at);
-    if (status || !p->own)
+        mfc_gemm_run(p->plan, s->queue, r->count, r->a, r->w, p->gemm.bias ? r->bias : NULL, p->own ? NULL : residual,
+                     product, r->scale_a, r->scale_w, (char *)scratch + p->workspace_at);
+    if (status || (!p->own && !r->range))
         return status;
-    return mfc_epilogue(k->s, p->gemm.out, p->act, p->gemm.batch * count, n, product,
-                        p->gemm.bias ? NULL : bias, p->has_scale ? (const float *)in[MF_IN_SCALE] : NULL, residual, to);
+    mfc_after after = {};
+    after.type = p->gemm.out;
+    after.rows = p->gemm.batch * r->count;
+    after.n = n;
+    after.from = product;
+    after.out = to;
+    if (p->own) {
+        after.act = p->act;
+        after.bias = p->gemm.bias ? NULL : r->bias;
+        after.scale = p->has_scale ? (const float *)in[MF_IN_SCALE] : NULL;
+        after.residual = residual;
+    }
+    after.range = r->range;
+    after.rounded = r->rounded;
+    return mfc_epilogue(s, &after);
 }

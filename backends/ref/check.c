@@ -23,6 +23,19 @@ static const char *check_matmul(const mf_op *op) {
     return check_epilogue(op);
 }
 
+static const char *check_mlp(const mf_op *op) {
+    const mf_operand *first = ref_operand(op, MF_IN_FIRST_W), *w = ref_operand(op, MF_IN_W);
+    if (!first || first->ndim != 2 || !w || w->ndim != 2 || w->dim[1] != first->dim[0])
+        return "the weights are not [H, K] and [N, H]";
+    if (!ref_is_vector_or_absent(op, MF_IN_FIRST_BIAS, first->dim[0]))
+        return "the first bias is not [H]";
+    if (op->input[MF_IN_X].ndim < 1 || op->output.ndim < 1 || mf_operand_last(&op->input[MF_IN_X]) != first->dim[1] ||
+        mf_operand_last(&op->output) != w->dim[0] ||
+        mf_operand_rows(&op->output) != mf_operand_rows(&op->input[MF_IN_X]))
+        return "x is not [.., K] or the output not [.., N]";
+    return check_epilogue(op);
+}
+
 static int64_t windows(int64_t length, int kernel, int stride, int pad) {
     return length + 2 * pad < kernel ? 0 : (length + 2 * pad - kernel) / stride + 1;
 }
@@ -194,23 +207,15 @@ static const char *check_sizes(const mf_op *op) {
 
 const char *ref_check(const mf_op *op) {
     static const ref_checker check[MF_OP_COUNT] = {
-        [MF_OP_MATMUL] = check_matmul,
-        [MF_OP_CONV2D] = check_conv2d,
-        [MF_OP_DWCONV2D] = check_dwconv2d,
-        [MF_OP_LAYERNORM] = check_norm,
-        [MF_OP_GROUPNORM] = check_norm,
-        [MF_OP_BATCHNORM] = check_norm,
-        [MF_OP_ACT] = check_elementwise,
-        [MF_OP_ADD] = check_elementwise,
-        [MF_OP_MUL] = check_elementwise,
-        [MF_OP_PYRAMID_POOL] = check_pyramid,
-        [MF_OP_MAXPOOL] = check_maxpool,
-        [MF_OP_CONCAT] = check_concat,
-        [MF_OP_SLICE] = check_slice,
-        [MF_OP_ATTENTION] = check_attention,
-        [MF_OP_CHANNEL_MAX] = check_channel_max,
-        [MF_OP_GATED_MEAN] = check_gated_mean,
-        [MF_OP_L2NORM] = check_norm,
+        [MF_OP_MATMUL] = check_matmul,         [MF_OP_MLP] = check_mlp,
+        [MF_OP_CONV2D] = check_conv2d,         [MF_OP_DWCONV2D] = check_dwconv2d,
+        [MF_OP_LAYERNORM] = check_norm,        [MF_OP_GROUPNORM] = check_norm,
+        [MF_OP_BATCHNORM] = check_norm,        [MF_OP_ACT] = check_elementwise,
+        [MF_OP_ADD] = check_elementwise,       [MF_OP_MUL] = check_elementwise,
+        [MF_OP_PYRAMID_POOL] = check_pyramid,  [MF_OP_MAXPOOL] = check_maxpool,
+        [MF_OP_CONCAT] = check_concat,         [MF_OP_SLICE] = check_slice,
+        [MF_OP_ATTENTION] = check_attention,   [MF_OP_CHANNEL_MAX] = check_channel_max,
+        [MF_OP_GATED_MEAN] = check_gated_mean, [MF_OP_L2NORM] = check_norm,
     };
     const char *wrong = check_sizes(op);
     if (wrong)

@@ -10,12 +10,13 @@ static int64_t depth(const mf_op *op) {
     return w->dim[1] * w->dim[2] * w->dim[3];
 }
 
-size_t REF(conv2d_pack_bytes)(const mf_kernel *kernel) {
+size_t REF(conv2d_pack_bytes)(const mf_kernel *kernel, int input) {
+    (void)input;
     return REF(gemm_panel_bytes)(kernel->op.input[MF_IN_W].dim[0], depth(&kernel->op));
 }
 
 size_t REF(conv2d_scratch)(const mf_kernel *kernel) {
-    size_t panels = kernel->packed ? 0 : ref_round_up(REF(conv2d_pack_bytes)(kernel));
+    size_t panels = kernel->packed ? 0 : ref_round_up(REF(conv2d_pack_bytes)(kernel, MF_IN_W));
     return panels + REF(gemm_scratch)(kernel, depth(&kernel->op));
 }
 
@@ -41,7 +42,8 @@ static void pack_panels(void *arg, int task, int64_t begin, int64_t end) {
     }
 }
 
-void REF(conv2d_pack)(const mf_kernel *kernel, const void *plain, void *packed) {
+void REF(conv2d_pack)(const mf_kernel *kernel, int input, const void *plain, void *packed) {
+    (void)input;
     const mf_operand *w = &kernel->op.input[MF_IN_W];
     pack_job j = {w, plain, packed};
     ref_parallel(kernel, (w->dim[0] + GEMM_NR - 1) / GEMM_NR, (double)(GEMM_NR * depth(&kernel->op)), pack_panels, &j);
@@ -92,9 +94,9 @@ MF_REF_RUN(conv2d) {
         .scratch = scratch,
     };
     if (!kernel->packed) {
-        REF(conv2d_pack)(kernel, inputs[MF_IN_W], scratch);
+        REF(conv2d_pack)(kernel, MF_IN_W, inputs[MF_IN_W], scratch);
         g.panels = scratch;
-        g.scratch = (char *)scratch + ref_round_up(REF(conv2d_pack_bytes)(kernel));
+        g.scratch = (char *)scratch + ref_round_up(REF(conv2d_pack_bytes)(kernel, MF_IN_W));
     }
     REF(gemm)(kernel, &g);
 }

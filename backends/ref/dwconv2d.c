@@ -10,15 +10,17 @@
 
 enum { BLOCK = 16, DEPTH = 32 };
 
-size_t REF(dwconv2d_pack_bytes)(const mf_kernel *kernel) {
+size_t REF(dwconv2d_pack_bytes)(const mf_kernel *kernel, int input) {
+    (void)input;
     return (size_t)mf_operand_count(&kernel->op.input[MF_IN_W]) * sizeof(real);
 }
 
 size_t REF(dwconv2d_scratch)(const mf_kernel *kernel) {
-    return kernel->packed ? 0 : REF(dwconv2d_pack_bytes)(kernel);
+    return kernel->packed ? 0 : REF(dwconv2d_pack_bytes)(kernel, MF_IN_W);
 }
 
-void REF(dwconv2d_pack)(const mf_kernel *kernel, const void *plain, void *packed) {
+void REF(dwconv2d_pack)(const mf_kernel *kernel, int input, const void *plain, void *packed) {
+    (void)input;
     const mf_operand *w = &kernel->op.input[MF_IN_W];
     const int turned = kernel->op.kind == MF_OP_DWCONV2D_GRAD_INPUT;
     const int64_t channels = w->dim[0], taps = w->dim[2] * w->dim[3];
@@ -115,7 +117,7 @@ MF_REF_RUN(dwconv2d) {
              output,
              op->kind == MF_OP_DWCONV2D && op->attrs.norm};
     if (!kernel->packed) {
-        REF(dwconv2d_pack)(kernel, inputs[MF_IN_W], scratch);
+        REF(dwconv2d_pack)(kernel, MF_IN_W, inputs[MF_IN_W], scratch);
         j.w = scratch;
     }
     double cost = (double)(dim[2] * dim[3]) * op->attrs.kernel[0] * op->attrs.kernel[1];

@@ -9,12 +9,13 @@ static int64_t depth(const mf_op *op) {
     return op->attrs.ta ? a->dim[a->ndim - 2] : mf_operand_last(a);
 }
 
-size_t REF(matmul_pack_bytes)(const mf_kernel *kernel) {
+size_t REF(matmul_pack_bytes)(const mf_kernel *kernel, int input) {
+    (void)input;
     return REF(gemm_panel_bytes)(mf_operand_last(&kernel->op.output), depth(&kernel->op));
 }
 
 size_t REF(matmul_scratch)(const mf_kernel *kernel) {
-    size_t panels = kernel->packed ? 0 : ref_round_up(REF(matmul_pack_bytes)(kernel));
+    size_t panels = kernel->packed ? 0 : ref_round_up(REF(matmul_pack_bytes)(kernel, MF_IN_W));
     return panels + REF(gemm_scratch)(kernel, depth(&kernel->op));
 }
 
@@ -39,7 +40,8 @@ static void pack_panels(void *arg, int task, int64_t begin, int64_t end) {
     }
 }
 
-void REF(matmul_pack)(const mf_kernel *kernel, const void *plain, void *packed) {
+void REF(matmul_pack)(const mf_kernel *kernel, int input, const void *plain, void *packed) {
+    (void)input;
     pack_job j = {&kernel->op, plain, packed};
     int64_t panels = (mf_operand_last(&kernel->op.output) + GEMM_NR - 1) / GEMM_NR;
     ref_parallel(kernel, panels, (double)(GEMM_NR * depth(&kernel->op)), pack_panels, &j);
@@ -84,9 +86,9 @@ MF_REF_RUN(matmul) {
         .scratch = scratch,
     };
     if (!kernel->packed) {
-        REF(matmul_pack)(kernel, inputs[MF_IN_W], scratch);
+        REF(matmul_pack)(kernel, MF_IN_W, inputs[MF_IN_W], scratch);
         g.panels = scratch;
-        g.scratch = (char *)scratch + ref_round_up(REF(matmul_pack_bytes)(kernel));
+        g.scratch = (char *)scratch + ref_round_up(REF(matmul_pack_bytes)(kernel, MF_IN_W));
     }
     REF(gemm)(kernel, &g);
 }

@@ -46,6 +46,7 @@ void REF(layernorm_row)(const real *x, int64_t count, const real *gamma, const r
 
 MF_REF_RUN(matmul);
 MF_REF_RUN(conv2d);
+MF_REF_RUN(mlp);
 MF_REF_RUN(dwconv2d);
 MF_REF_RUN(layernorm);
 MF_REF_RUN(groupnorm);
@@ -89,6 +90,7 @@ MF_REF_RUN(infonce_grad);
 
 size_t REF(matmul_scratch)(const mf_kernel *kernel);
 size_t REF(conv2d_scratch)(const mf_kernel *kernel);
+size_t REF(mlp_scratch)(const mf_kernel *kernel);
 size_t REF(dwconv2d_scratch)(const mf_kernel *kernel);
 size_t REF(batchnorm_scratch)(const mf_kernel *kernel);
 size_t REF(attention_scratch)(const mf_kernel *kernel);
@@ -100,12 +102,14 @@ size_t REF(maxpool_grad_scratch)(const mf_kernel *kernel);
 size_t REF(attention_grad_scratch)(const mf_kernel *kernel);
 size_t REF(infonce_scratch)(const mf_kernel *kernel);
 
-size_t REF(matmul_pack_bytes)(const mf_kernel *kernel);
-size_t REF(conv2d_pack_bytes)(const mf_kernel *kernel);
-size_t REF(dwconv2d_pack_bytes)(const mf_kernel *kernel);
+size_t REF(matmul_pack_bytes)(const mf_kernel *kernel, int input);
+size_t REF(conv2d_pack_bytes)(const mf_kernel *kernel, int input);
+size_t REF(mlp_pack_bytes)(const mf_kernel *kernel, int input);
+size_t REF(dwconv2d_pack_bytes)(const mf_kernel *kernel, int input);
 
-void REF(matmul_pack)(const mf_kernel *kernel, const void *plain, void *packed);
-void REF(conv2d_pack)(const mf_kernel *kernel, const void *plain, void *packed);
-void REF(dwconv2d_pack)(const mf_kernel *kernel, const void *plain, void *packed);
+void REF(matmul_pack)(const mf_kernel *kernel, int input, const void *plain, void *packed);
+void REF(conv2d_pack)(const mf_kernel *kernel, int input, const void *plain, void *packed);
+void REF(mlp_pack)(const mf_kernel *kernel, int input, const void *plain, void *packed);
+void REF(dwconv2d_pack)(const mf_kernel *kernel, int input, const void *plain, void *packed);
 
 #endif

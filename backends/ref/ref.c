@@ -78,13 +78,16 @@ static mf_status ref_prepare(mf_stream *stream, const mf_op *op, mf_kernel **ker
     if (!k)
         return REF_MEMORY;
     const ref_entry *entry = (stream->compute == MF_F32 ? ref_table_f32 : ref_table_f64) + op->kind;
-    *k = (mf_kernel){host, stream->threads, entry->pack && op->input[MF_IN_W].constant, entry, *op};
+    *k = (mf_kernel){host, stream->threads, 0, entry, *op};
     memset(info, 0, sizeof(*info));
     info->residual_in_place = 1;
-    if (k->packed) {
-        info->pack_bytes[MF_IN_W] = entry->pack_bytes(k);
+    for (int i = 0; i < op->input_count; i++) {
+        if (!entry->pack || !op->input[i].constant || (i != MF_IN_W && (i != MF_IN_FIRST_W || op->kind != MF_OP_MLP)))
+            continue;
+        k->packed |= 1 << i;
+        info->pack_bytes[i] = entry->pack_bytes(k, i);
         /* The form follows from the operation, its type, which way round the weight lies, and the weight's shape. */
-        info->pack_key[MF_IN_W] =
+        info->pack_key[i] =
             (uint64_t)op->kind << 8 | (uint64_t)stream->compute << 1 | (op->kind == MF_OP_MATMUL && op->attrs.tb);
     }
     if (entry->scratch)
@@ -94,9 +97,9 @@ static mf_status ref_prepare(mf_stream *stream, const mf_op *op, mf_kernel **ker
 }
 
 static mf_status ref_pack(mf_kernel *kernel, int input, const void *plain, void *packed) {
-    if (!kernel->packed || input != MF_IN_W)
+    if (!(kernel->packed >> input & 1))
         return kernel->host->fail(kernel->host->context, REF_ARGUMENT, "ref: input %d is not packed", input);
-    kernel->entry->pack(kernel, plain, packed);
+    kernel->entry->pack(kernel, input, plain, packed);
     return REF_OK;
 }
 

@@ -17,15 +17,17 @@ struct mf_stream {
 /* How one operation is done in one type. */
 typedef struct ref_entry {
     void (*run)(const mf_kernel *kernel, const void *const *inputs, void *output, void *scratch);
-    size_t (*scratch)(const mf_kernel *kernel);    /* bytes; NULL: none */
-    size_t (*pack_bytes)(const mf_kernel *kernel); /* bytes of the packed weight; NULL: it is read as it is */
-    void (*pack)(const mf_kernel *kernel, const void *plain, void *packed);
+    size_t (*scratch)(const mf_kernel *kernel); /* bytes; NULL: none */
+    size_t (*pack_bytes)(const mf_kernel *kernel,
+                         int input); /* of a packed weight; NULL: weights are read as they are */
+    void (*pack)(const mf_kernel *kernel, int input, const void *plain, void *packed);
 } ref_entry;
 
 struct mf_kernel {
     const mf_host *host;
     int threads;
-    int packed; /* 1: the weight comes packed; 0: `run` packs it into its scratch, where the operation packs at all */
+    int packed; /* bit i: input i comes packed; else `run` packs it into its scratch, where the operation packs at all
+                 */
     const ref_entry *entry;
     mf_op op;
 };

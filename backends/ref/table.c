@@ -4,6 +4,7 @@
 const ref_entry REF(table)[MF_OP_COUNT] = {
     [MF_OP_MATMUL] = {REF(matmul), REF(matmul_scratch), REF(matmul_pack_bytes), REF(matmul_pack)},
     [MF_OP_CONV2D] = {REF(conv2d), REF(conv2d_scratch), REF(conv2d_pack_bytes), REF(conv2d_pack)},
+    [MF_OP_MLP] = {REF(mlp), REF(mlp_scratch), REF(mlp_pack_bytes), REF(mlp_pack)},
     [MF_OP_DWCONV2D] = {REF(dwconv2d), REF(dwconv2d_scratch), REF(dwconv2d_pack_bytes), REF(dwconv2d_pack)},
     [MF_OP_LAYERNORM] = {.run = REF(layernorm)},
     [MF_OP_GROUPNORM] = {.run = REF(groupnorm)},

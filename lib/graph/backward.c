@@ -50,8 +50,8 @@ static int is_cheap(mf_op_kind kind) {
 
 /* The residual stream: sums, fused or not. */
 static int is_stream(const mf_node *n) {
-    return n->kind == MF_OP_ADD || ((n->kind == MF_OP_MATMUL || n->kind == MF_OP_CONV2D) &&
-                                    n->input_count > MF_IN_RESIDUAL && n->input[MF_IN_RESIDUAL] >= 0);
+    return n->kind == MF_OP_ADD ||
+           (mf_op_is_product(n->kind) && n->input_count > MF_IN_RESIDUAL && n->input[MF_IN_RESIDUAL] >= 0);
 }
 
 static int is_recomputed(const tape *t, mf_value v) {

@@ -17,10 +17,6 @@ int mf_graph_reader(const mf_graph *g, mf_value v, int *count) {
     return reader;
 }
 
-static int is_product(const mf_node *n) {
-    return n->kind == MF_OP_MATMUL || n->kind == MF_OP_CONV2D;
-}
-
 /* The node that computes v, if nobody but one input of one node reads it and it is not tapped. */
 static mf_node *sole_producer(mf_graph *g, mf_value v) {
     int readers;
@@ -61,6 +57,11 @@ static int replace(mf_graph *g, const mf_target *target, mf_node *producer, mf_n
     return 1;
 }
 
+/* Of a product's result; an MLP's is inside. */
+static int has_act(const mf_node *n) {
+    return n->attrs.act != MF_ACT_NONE && n->kind != MF_OP_MLP;
+}
+
 /* product -> act; add, mul or batch norm -> act */
 static int fuse_act(mf_graph *g, const mf_target *target, mf_node *reader) {
     mf_node *p = sole_producer(g, reader->input[0]);
@@ -68,7 +69,8 @@ static int fuse_act(mf_graph *g, const mf_target *target, mf_node *reader) {
         return 0;
     mf_node fused = *p;
     fused.attrs.act = reader->attrs.act;
-    if (is_product(p) && p->input[MF_IN_SCALE] < 0 && p->input[MF_IN_RESIDUAL] < 0)
+    if ((p->kind == MF_OP_MATMUL || p->kind == MF_OP_CONV2D) && p->input[MF_IN_SCALE] < 0 &&
+        p->input[MF_IN_RESIDUAL] < 0)
         return replace(g, target, p, reader, fused);
     if (p->kind == MF_OP_ADD || p->kind == MF_OP_MUL || p->kind == MF_OP_BATCHNORM)
         return replace(g, target, p, reader, fused);
@@ -78,15 +80,15 @@ static int fuse_act(mf_graph *g, const mf_target *target, mf_node *reader) {
 /* product -> mul by a vector: the layer scale */
 static int fuse_scale(mf_graph *g, const mf_target *target, mf_node *reader) {
     mf_node *p = sole_producer(g, reader->input[0]);
-    if (!p || !is_product(p) || reader->attrs.act || p->input[MF_IN_SCALE] >= 0 || p->input[MF_IN_RESIDUAL] >= 0 ||
-        !is_vector_of(g, reader->input[1], channels_of(g, reader->output)))
+    if (!p || !mf_op_is_product(p->kind) || reader->attrs.act || p->input[MF_IN_SCALE] >= 0 ||
+        p->input[MF_IN_RESIDUAL] >= 0 || !is_vector_of(g, reader->input[1], channels_of(g, reader->output)))
         return 0;
     mf_node fused = *p;
     fused.input[MF_IN_SCALE] = reader->input[1];
     if (replace(g, target, p, reader, fused))
         return 1;
     /* A backend without the vector: fold.c can put it into the weights if they are of the compute type. */
-    if (p->attrs.act || g->tensor[p->input[MF_IN_W]].role != MF_ROLE_CONSTANT ||
+    if (has_act(p) || g->tensor[p->input[MF_IN_W]].role != MF_ROLE_CONSTANT ||
         g->tensor[p->input[MF_IN_W]].dtype != g->tensor[reader->output].dtype)
         return 0;
     const mf_value rows[] = {p->input[MF_IN_W], reader->input[1], -1, -1};
@@ -107,7 +109,8 @@ static int fuse_residual(mf_graph *g, const mf_target *target, mf_node *reader) 
     for (int side = 1; side >= 0; side--) {
         mf_node *p = sole_producer(g, reader->input[side]);
         mf_value other = reader->input[1 - side];
-        if (!p || !is_product(p) || p->input[MF_IN_RESIDUAL] >= 0 || g->tensor[other].role == MF_ROLE_CONSTANT)
+        if (!p || !mf_op_is_product(p->kind) || p->input[MF_IN_RESIDUAL] >= 0 ||
+            g->tensor[other].role == MF_ROLE_CONSTANT)
             continue;
         mf_node fused = *p;
         fused.input[MF_IN_RESIDUAL] = other;
@@ -130,6 +133,25 @@ static int fuse_norm(mf_graph *g, const mf_target *target, mf_node *reader) {
     return replace(g, target, p, reader, fused);
 }
 
+static int is_linear(const mf_node *n) {
+    return n->kind == MF_OP_MATMUL && n->attrs.tb && !n->attrs.ta;
+}
+
+/* linear layer with an activation -> linear layer */
+static int fuse_mlp(mf_graph *g, const mf_target *target, mf_node *reader) {
+    mf_node *p = is_linear(reader) && !reader->attrs.act ? sole_producer(g, reader->input[MF_IN_X]) : NULL;
+    if (!p || !is_linear(p) || !p->attrs.act || p->input[MF_IN_SCALE] >= 0 || p->input[MF_IN_RESIDUAL] >= 0)
+        return 0;
+    mf_node fused = *reader;
+    fused.kind = MF_OP_MLP;
+    fused.attrs.act = p->attrs.act;
+    fused.input_count = MF_MLP_INPUTS;
+    fused.input[MF_IN_X] = p->input[MF_IN_X];
+    fused.input[MF_IN_FIRST_W] = p->input[MF_IN_W];
+    fused.input[MF_IN_FIRST_BIAS] = p->input[MF_IN_BIAS];
+    return replace(g, target, p, reader, fused);
+}
+
 mfrgn_status mf_graph_fuse(mf_graph *g, const mf_target *target, int what) {
     for (size_t i = 0; i < g->node_count; i++) {
         mf_node *n = &g->node[i];
@@ -142,6 +164,8 @@ mfrgn_status mf_graph_fuse(mf_graph *g, const mf_target *target, int what) {
             fused = fuse_residual(g, target, n);
         else if (n->kind == MF_OP_LAYERNORM && what & MF_FUSE_NORM)
             fused = fuse_norm(g, target, n);
+        else if (n->kind == MF_OP_MATMUL && what & MF_FUSE_MLP)
+            fused = fuse_mlp(g, target, n);
         if (fused)
             g->tensor[n->output].node = (int)i;
     }

@@ -180,7 +180,7 @@ typedef struct mf_target {
 } mf_target;
 /* All of the passes for inference, in their order. */
 mfrgn_status mf_graph_optimise(mf_graph *g, const mf_target *target);
-enum { MF_FUSE_ACT = 1, MF_FUSE_SCALE = 2, MF_FUSE_RESIDUAL = 4, MF_FUSE_NORM = 8, MF_FUSE_ALL = 15 };
+enum { MF_FUSE_ACT = 1, MF_FUSE_SCALE = 2, MF_FUSE_RESIDUAL = 4, MF_FUSE_NORM = 8, MF_FUSE_MLP = 16, MF_FUSE_ALL = 31 };
 mfrgn_status mf_graph_fuse(mf_graph *g, const mf_target *target, int what);
 mfrgn_status mf_graph_fold(mf_graph *g, const mf_target *target);
 void mf_graph_sweep(mf_graph *g); /* removes nodes whose results nobody reads */

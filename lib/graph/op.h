@@ -42,6 +42,9 @@ typedef enum mf_op_kind {
     MF_OP_MATMUL,
     /* x [N, H, W, C]; w [O, C, kh, kw]; bias [O]?; scale [O]?; residual? -> [N, Ho, Wo, O], the same epilogue */
     MF_OP_CONV2D,
+    /* x [.. , K]; w [N, H]; bias [N]?; scale [N]?; residual [.. , N]?; first w [H, K]; first bias [H]? -> [.. , N]:
+     * MATMUL (tb) of act(x first_w^T + first bias), which nobody else reads and nobody needs to store whole */
+    MF_OP_MLP,
     /* x [N, H, W, C]; w [C, 1, kh, kw]; bias [C]?; gamma [C]?; beta [C]? -> same shape as x ("same" padding).
      * With attrs.norm: layer normalisation over C of the result (eps), then gamma and beta where present */
     MF_OP_DWCONV2D,
@@ -193,11 +196,19 @@ enum {
     MF_IN_X = 0,
     MF_IN_W = 1,
     MF_IN_BIAS = 2,
-    MF_IN_SCALE = 3,    /* MATMUL, CONV2D */
-    MF_IN_RESIDUAL = 4, /* MATMUL, CONV2D */
-    MF_IN_GAMMA = 3,    /* DWCONV2D */
-    MF_IN_BETA = 4      /* DWCONV2D */
+    MF_IN_SCALE = 3,      /* products */
+    MF_IN_RESIDUAL = 4,   /* products */
+    MF_IN_GAMMA = 3,      /* DWCONV2D */
+    MF_IN_BETA = 4,       /* DWCONV2D */
+    MF_IN_FIRST_W = 5,    /* MLP */
+    MF_IN_FIRST_BIAS = 6, /* MLP */
+    MF_MLP_INPUTS = 7
 };
+
+/* Has the epilogue of a product: bias, scale, residual in their slots. */
+static inline int mf_op_is_product(mf_op_kind kind) {
+    return kind == MF_OP_MATMUL || kind == MF_OP_CONV2D || kind == MF_OP_MLP;
+}
 
 static inline int mf_operand_present(const mf_operand *o) {
     return o->ndim >= 0;
@@ -220,6 +231,34 @@ static inline int64_t mf_operand_rows(const mf_operand *o) {
 
 static inline int64_t mf_operand_last(const mf_operand *o) {
     return o->ndim > 0 ? o->dim[o->ndim - 1] : 1;
+}
+
+/* The same values as rows of a matrix. */
+static inline mf_operand mf_operand_matrix(const mf_operand *like, int64_t rows, int64_t columns) {
+    mf_operand o = *like;
+    o.ndim = like->ndim < 0 ? -1 : 2;
+    o.dim[0] = rows;
+    o.dim[1] = columns;
+    return o;
+}
+
+/* The two products of an MLP, of `rows` of its rows: x [rows, K] to the hidden values [rows, H], those to [rows, N]. */
+static inline void mf_mlp_parts(const mf_op *mlp, int64_t rows, mf_op *first, mf_op *second) {
+    const int64_t n = mf_operand_last(&mlp->output);
+    *first = *mlp;
+    first->kind = MF_OP_MATMUL;
+    first->attrs.tb = 1;
+    first->input_count = MF_IN_RESIDUAL + 1;
+    *second = *first;
+    first->input[MF_IN_X] = mf_operand_matrix(&mlp->input[MF_IN_X], rows, mf_operand_last(&mlp->input[MF_IN_X]));
+    first->input[MF_IN_W] = mlp->input[MF_IN_FIRST_W];
+    first->input[MF_IN_BIAS] = mlp->input[MF_IN_FIRST_BIAS];
+    first->input[MF_IN_SCALE].ndim = first->input[MF_IN_RESIDUAL].ndim = -1;
+    first->output = mf_operand_matrix(&mlp->output, rows, mf_operand_last(&mlp->input[MF_IN_W]));
+    second->attrs.act = MF_ACT_NONE;
+    second->input[MF_IN_X] = first->output;
+    second->input[MF_IN_RESIDUAL] = mf_operand_matrix(&mlp->input[MF_IN_RESIDUAL], rows, n);
+    second->output = mf_operand_matrix(&mlp->output, rows, n);
 }
 
 /* DROPOUT's mask, the same on every backend: SplitMix64's finaliser over a counter.  key: seed, step, and the place in

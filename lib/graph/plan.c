@@ -128,7 +128,7 @@ static void place_shared(planner *p) {
             place_over(p, n, (int)i, n->input[0]);
         else if (n->kind == MF_OP_ACT_GRAD)
             place_over(p, n, (int)i, n->input[1]);
-        else if ((n->kind == MF_OP_MATMUL || n->kind == MF_OP_CONV2D) && p->need[i].residual_in_place)
+        else if (mf_op_is_product(n->kind) && p->need[i].residual_in_place)
             place_over(p, n, (int)i, n->input[MF_IN_RESIDUAL]);
     }
 }

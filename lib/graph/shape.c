@@ -8,6 +8,7 @@ const char *mf_op_name(mf_op_kind kind) {
     static const char *const name[MF_OP_COUNT] = {"none",
                                                   "matmul",
                                                   "conv2d",
+                                                  "mlp",
                                                   "dwconv2d",
                                                   "layernorm",
                                                   "groupnorm",
@@ -110,6 +111,20 @@ static int infer_matmul(check *c) {
     out->dim[a->ndim - 2] = m;
     out->dim[a->ndim - 1] = b->dim[at->tb ? 0 : 1];
     return epilogue_fits(c, out->dim[a->ndim - 1]);
+}
+
+static int infer_mlp(check *c) {
+    const mf_operand *x = in(c, MF_IN_X), *first = in(c, MF_IN_FIRST_W), *w = in(c, MF_IN_W);
+    mf_operand *out = &c->op->output;
+    if (!present(c, MF_IN_FIRST_W) || x->ndim < 2 || first->ndim != 2 || w->ndim != 2)
+        return fail(c, "x has fewer than 2 dimensions, or the weights not 2");
+    if (first->dim[1] != x->dim[x->ndim - 1] || w->dim[1] != first->dim[0])
+        return fail(c, "the inner dimensions differ");
+    if (!vector_fits(c, MF_IN_FIRST_BIAS, first->dim[0]))
+        return fail(c, "the first bias does not have one value a hidden channel");
+    *out = *x;
+    out->dim[x->ndim - 1] = w->dim[0];
+    return epilogue_fits(c, w->dim[0]);
 }
 
 static int64_t window_count(int64_t length, int kernel, int stride, int pad) {
@@ -435,6 +450,8 @@ static int infer_kind(check *c) {
         return infer_matmul(c);
     case MF_OP_CONV2D:
         return infer_conv2d(c);
+    case MF_OP_MLP:
+        return infer_mlp(c);
     case MF_OP_DWCONV2D:
         return infer_dwconv2d(c);
     case MF_OP_LAYERNORM:
@@ -477,6 +494,7 @@ static int needed_inputs(const mf_op *op) {
     switch (op->kind) {
     case MF_OP_MATMUL:
     case MF_OP_CONV2D:
+    case MF_OP_MLP:
     case MF_OP_DWCONV2D:
     case MF_OP_ADD:
     case MF_OP_MUL:
@@ -539,6 +557,8 @@ double mf_op_flops(const mf_op *op) {
         return 2 * out * (double)op->input[1].dim[op->attrs.tb ? 1 : 0];
     case MF_OP_CONV2D:
         return 2 * out * (double)op->input[1].dim[1] * op->attrs.kernel[0] * op->attrs.kernel[1];
+    case MF_OP_MLP:
+        return 2 * (out + (double)mf_operand_count(x)) * (double)op->input[1].dim[1];
     case MF_OP_DWCONV2D:
     case MF_OP_DWCONV2D_GRAD_INPUT:
         return 2 * out * op->attrs.kernel[0] * op->attrs.kernel[1];

@@ -42,6 +42,8 @@ static unsigned wide_inputs(mf_op_kind kind) {
     case MF_OP_MATMUL:
     case MF_OP_CONV2D:
         return 1u << MF_IN_BIAS | 1u << MF_IN_SCALE;
+    case MF_OP_MLP:
+        return 1u << MF_IN_BIAS | 1u << MF_IN_SCALE | 1u << MF_IN_FIRST_BIAS;
     case MF_OP_DWCONV2D:
         return 1u << MF_IN_W | 1u << MF_IN_BIAS | 1u << MF_IN_GAMMA | 1u << MF_IN_BETA;
     case MF_OP_LAYERNORM:

@@ -60,7 +60,7 @@ static void place_operands(mf_program *p, size_t i) {
 
 /* A bound sum that is a product's residual is computed over it. */
 static int overwrites_residual(const mf_step *step, const mf_node *n, const mf_kernel_info *info) {
-    return (n->kind == MF_OP_MATMUL || n->kind == MF_OP_CONV2D) && !info->residual_in_place && step->output.slot >= 0 &&
+    return mf_op_is_product(n->kind) && !info->residual_in_place && step->output.slot >= 0 &&
            n->input_count > MF_IN_RESIDUAL && n->input[MF_IN_RESIDUAL] >= 0 &&
            same_place(step->input[MF_IN_RESIDUAL], step->output);
 }

@@ -91,6 +91,37 @@ static void all_matmul(const maker *m) {
     matmul_of_map(m, 1, 20, 83, 80, 320);
 }
 
+static void mlp(const maker *m, int64_t batch, int64_t rows, const int64_t knh[3], int first_bias, int options,
+                mf_act act) {
+    const int64_t k = knh[0], n = knh[1], hidden = knh[2];
+    ops_case c = start(MF_OP_MLP, MF_MLP_INPUTS);
+    c.op.input[MF_IN_X] = batch ? tokens(batch, rows, k) : matrix(rows, k);
+    c.op.output = batch ? tokens(batch, rows, n) : matrix(rows, n);
+    c.batched = batch > 0;
+    parameter(&c, MF_IN_W, matrix(n, hidden), 0, 1 / sqrt((double)hidden));
+    parameter(&c, MF_IN_FIRST_W, matrix(hidden, k), 0, 1 / sqrt((double)k));
+    if (first_bias)
+        vector(&c, MF_IN_FIRST_BIAS, hidden, 0);
+    epilogue(&c, options, act);
+    finish(m, &c, "batch %d, %dx%d to %d to %d, first bias %d, options %d, act %d", (int)batch, (int)rows, (int)k,
+           (int)hidden, (int)n, first_bias, options, (int)act);
+    if (act == MF_ACT_GELU)
+        finish_stored(m, &c);
+}
+
+static void all_mlp(const maker *m) {
+    static const int64_t knh[][3] = {{1, 1, 1}, {40, 40, 160}, {128, 128, 1024}, {33, 7, 65}, {96, 48, 16}};
+    static const int64_t rows[] = {1, 7, 64, 622};
+    for (size_t i = 0; i < MF_COUNT(knh); i++)
+        for (size_t r = 0; r < MF_COUNT(rows); r++) {
+            mlp(m, r ? 3 : 0, rows[r], knh[i], 1, BIAS | SCALE | RESIDUAL, MF_ACT_GELU);
+            mlp(m, r == 1 ? 0 : 2, rows[r], knh[i], r & 1, 0, MF_ACT_RELU);
+        }
+    for (int options = 0; options < 8; options++)
+        for (int act = MF_ACT_GELU; act < MF_ACT_COUNT; act++)
+            mlp(m, 2, 19, knh[3], options & 1, options, (mf_act)act);
+}
+
 static void conv2d(const maker *m, mf_operand x, int64_t outputs, const window *w, int options, mf_act act) {
     ops_case c = start(MF_OP_CONV2D, 5);
     if (!slide(&c, x, outputs, w))
@@ -477,6 +508,7 @@ static void all_reductions(const maker *m) {
 void ops_each_case(ops_visit visit, void *arg) {
     const maker m = {visit, arg};
     all_matmul(&m);
+    all_mlp(&m);
     all_conv2d(&m);
     all_dwconv2d(&m);
     all_layernorm(&m);

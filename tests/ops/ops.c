@@ -124,6 +124,8 @@ static double roundings(const mf_op *op) {
     case MF_OP_MATMUL: /* the product, activation and scale, the residual */
     case MF_OP_CONV2D:
         return 3;
+    case MF_OP_MLP: /* the hidden values twice, and those three */
+        return 5;
     case MF_OP_CONV2D_GRAD_INPUT: /* each of the products that are summed, in any of its kh kw places */
         return 3;
     case MF_OP_ATTENTION: /* the weights or K V, their sum, the quotient */

@@ -268,6 +268,7 @@ static int shared_input(const state *s) {
         break;
     case MF_OP_MATMUL:
     case MF_OP_CONV2D:
+    case MF_OP_MLP:
         i = s->info.residual_in_place ? MF_IN_RESIDUAL : -1;
         break;
     default:
