@@ -105,6 +105,8 @@ static int plain_types(const mf_op *op) {
 int mf_cpu_supports(const mf_cpu *cpu, const mf_op *op) {
     if ((unsigned)op->kind >= MF_OP_COUNT || !ops[op->kind] || op->input_count < 1 || op->input_count > MF_MAX_INPUTS)
         return 0;
+    if ((unsigned)op->attrs.act >= MF_ACT_COUNT)
+        return 0;
     mf_op whole = *op;
     for (int i = op->input_count; i < MF_MAX_INPUTS; i++) /* optional inputs that the builder left out at the end */
         whole.input[i].ndim = -1;

@@ -21,6 +21,8 @@
             LOOP(v_relu(value), v_relu(rest));                                                                         \
         else if (act == MF_ACT_SIGMOID)                                                                                \
             LOOP(v_sigmoid(value), v_sigmoid(rest));                                                                   \
+        else if (act == MF_ACT_GELU_TANH)                                                                              \
+            LOOP(v_gelu_tanh(value), v_gelu_tanh(rest));                                                               \
         else                                                                                                           \
             LOOP(value, rest);                                                                                         \
     } while (0)

@@ -71,6 +71,9 @@ static void finish_tile(const mf_gemm *g, const float *from, int64_t ldfrom, int
     case MF_ACT_SIGMOID:
         finish(g, MF_ACT_SIGMOID, from, ldfrom, m0, rows, n0, cols);
         break;
+    case MF_ACT_GELU_TANH:
+        finish(g, MF_ACT_GELU_TANH, from, ldfrom, m0, rows, n0, cols);
+        break;
     default:
         finish(g, MF_ACT_NONE, from, ldfrom, m0, rows, n0, cols);
     }

@@ -2,8 +2,8 @@
 #include "backends/cpu/kernel.h"
 
 static int supports(const mf_cpu *cpu, const mf_op *op) {
-    (void)cpu;
-    return (unsigned)op->attrs.act < MF_ACT_COUNT;
+    (void)cpu, (void)op;
+    return 1;
 }
 
 static mf_status prepare(mf_cpu_kernel *k) {

@@ -6,7 +6,7 @@ enum { LINE = 64 };
 static int supports(const mf_cpu *cpu, const mf_op *op) {
     (void)cpu;
     return mf_operand_present(&op->input[1]) && mf_operand_count(&op->input[0]) == mf_operand_count(&op->input[1]) &&
-           (unsigned)op->attrs.act < MF_ACT_COUNT;
+           mf_act_has_gradient(op->attrs.act);
 }
 
 static mf_status prepare(mf_cpu_kernel *k) {

@@ -409,6 +409,13 @@ MF_INLINE vf v_gelu_grad(vf x) {
 }
 #endif
 
+/* The tanh form of GELU, as x times a logistic function.  Below -10 it is 0 to every digit, so that minus infinity is
+ * cut off there; a NaN stays one (v_max gives its second argument then). */
+MF_INLINE vf v_gelu_tanh(vf x) {
+    x = v_max(v_set(-10.0f), x);
+    return x / (1.0f + v_exp(x * (x * x * -0.0713548163f - 1.59576912f)));
+}
+
 MF_INLINE vf v_relu(vf x) {
     return v_max(x, (vf){0});
 }
@@ -421,6 +428,8 @@ MF_INLINE vf v_act(vf x, mf_act act) {
         return v_relu(x);
     case MF_ACT_SIGMOID:
         return v_sigmoid(x);
+    case MF_ACT_GELU_TANH:
+        return v_gelu_tanh(x);
     default:
         return x;
     }

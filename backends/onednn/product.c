@@ -42,7 +42,7 @@ struct mf_plan {
 static mf_status fail(const mf_stream *s, const mf_plan_key *k, const char *call, dnnl_status_t status) {
     const mf_host *host = s->device->host;
     const mf_dnn_conv *c = &k->conv;
-    static const char *const act[MF_ACT_COUNT] = {"", " + GELU", " + ReLU", " + sigmoid"};
+    static const char *const act[MF_ACT_COUNT] = {"", " + GELU", " + ReLU", " + sigmoid", " + tanh GELU"};
     const dnnl_dim_t *w = c->weights + (c->groups ? 1 : 0);
     return host->fail(host->context, status == dnnl_out_of_memory ? MF_DNN_MEMORY : MF_DNN_BACKEND,
                       "oneDNN: %s: %s; %s %lldx%lldx%lldx%lld (NHWC), weights %lldx%lldx%lldx%lld%s%s, %d threads",

@@ -37,7 +37,7 @@
  * faster with 3.2; with 3.7.2, 14 to 20 % with GELU, and from 9 % slower to 9 % faster with a residual.  All AVX2
  * figures are of this AVX-512 machine restricted to AVX2: a machine that has only AVX2 is not measured.
  *
- * Rule.  oneDNN computes what has constant f32 weights, 2 MFLOP or more and no scale or sigmoid, of
+ * Rule.  oneDNN computes what has constant f32 weights, 2 MFLOP or more and no scale, sigmoid or tanh GELU, of
  *   - convolutions other than products (1x1) and patches (stride = kernel, no padding; but of fewer than 16 channels,
  *     the stem, they are oneDNN's);
  *   - with AVX2, products as well.

@@ -69,6 +69,10 @@ static const char *check_second_like_first(const mf_op *op) {
     return check_like_first(op, 1);
 }
 
+static const char *check_act_grad(const mf_op *op) {
+    return mf_act_has_gradient(op->attrs.act) ? check_second_like_first(op) : "the activation has no gradient";
+}
+
 static const char *check_groups(const mf_op *op) {
     const mf_operand *x = &op->input[0];
     if (!ref_is_map(x) || op->attrs.groups < 1 || x->dim[3] % op->attrs.groups)
@@ -199,7 +203,7 @@ const ref_checker ref_check_training[MF_OP_COUNT] = {
     [MF_OP_COLUMN_SUM] = check_column_sum,
     [MF_OP_ROW_DOT] = check_row_dot,
     [MF_OP_ROW_SCALE] = check_row_scale,
-    [MF_OP_ACT_GRAD] = check_second_like_first,
+    [MF_OP_ACT_GRAD] = check_act_grad,
     [MF_OP_LAYERNORM_GRAD] = check_norm_grad,
     [MF_OP_LAYERNORM_GRAD_AFFINE] = check_norm_grad_affine,
     [MF_OP_GROUPNORM_GRAD] = check_norm_grad,

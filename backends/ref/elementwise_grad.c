@@ -34,6 +34,7 @@ static double slope(mf_act act, double x) {
         return e / ((1 + e) * (1 + e));
     }
     case MF_ACT_NONE:
+    case MF_ACT_GELU_TANH: /* has none: refused */
     case MF_ACT_COUNT:
         break;
     }

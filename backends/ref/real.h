@@ -26,6 +26,13 @@ static inline real real_gelu(real x) {
     return (real)0.5 * x * (sizeof(real) == sizeof(float) ? (real)erfcf((float)z) : (real)erfc((double)z));
 }
 
+/* By the logistic function of which it is x times: 1 + tanh cancels where x is far below zero.  e^(-2 u) may be
+ * infinite. */
+static inline real real_gelu_tanh(real x) {
+    real u = (real)0.79788456080286535588 * (x + (real)0.044715 * x * x * x);
+    return x / (1 + real_exp(-2 * u));
+}
+
 static inline real real_act(mf_act act, real x) {
     switch (act) {
     case MF_ACT_GELU:
@@ -34,6 +41,8 @@ static inline real real_act(mf_act act, real x) {
         return x < 0 ? 0 : x; /* a NaN stays one */
     case MF_ACT_SIGMOID:
         return 1 / (1 + real_exp(-x));
+    case MF_ACT_GELU_TANH:
+        return real_gelu_tanh(x);
     case MF_ACT_NONE:
     case MF_ACT_COUNT:
         break;

@@ -57,7 +57,7 @@ const char *mf_op_name(mf_op_kind kind) {
 }
 
 const char *mf_act_name(mf_act act) {
-    static const char *const name[MF_ACT_COUNT] = {"none", "gelu", "relu", "sigmoid"};
+    static const char *const name[MF_ACT_COUNT] = {"none", "gelu", "relu", "sigmoid", "gelu_tanh"};
     return (unsigned)act < MF_ACT_COUNT ? name[act] : "unknown";
 }
 

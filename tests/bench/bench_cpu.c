@@ -133,6 +133,8 @@ static void make_cases(void) {
     plain(MF_OP_BATCHNORM, "batchnorm", 5, 622, 1, 256);
     plain(MF_OP_ACT, "gelu", 1, 64, 64, 512);
     cases[case_count - 1].op.attrs.act = MF_ACT_GELU;
+    plain(MF_OP_ACT, "gelu by tanh", 1, 64, 64, 512);
+    cases[case_count - 1].op.attrs.act = MF_ACT_GELU_TANH;
     plain(MF_OP_ADD, "add", 2, 64, 64, 128);
     cases[case_count - 1].op.input[1] = shape4(0, 4, 1, 64, 64, 128);
     for (int i = 0; i < 2; i++) {

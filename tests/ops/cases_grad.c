@@ -82,6 +82,8 @@ static void dropout(const maker *m, mf_operand x, double rate, int id) {
 
 static void all_elements(const maker *m) {
     for (int act = 0; act < MF_ACT_COUNT; act++) {
+        if (!mf_act_has_gradient((mf_act)act))
+            continue;
         for (size_t s = 0; s < MF_COUNT(map_sizes); s++)
             act_grad(m, map(map_sizes[s][0], map_sizes[s][1], map_sizes[s][2], 40), (mf_act)act, 3);
         act_grad(m, matrix(1, 1), (mf_act)act, 1);

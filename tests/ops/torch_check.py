@@ -14,7 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-ACTS = [lambda x: x, lambda x: F.gelu(x), F.relu, torch.sigmoid]
+ACTS = [lambda x: x, lambda x: F.gelu(x), F.relu, torch.sigmoid, lambda x: F.gelu(x, approximate="tanh")]
 
 
 def nchw(x):

@@ -449,9 +449,27 @@ static int check_dropout_refusals(const ops_backend *b) {
     return failures;
 }
 
+/* An activation of inference alone, and one that does not exist: no gradient, rather than that of another. */
+static int check_act_refusals(const ops_backend *b) {
+    mf_stream_params params = {sizeof(params), 1, MF_F32};
+    static const mf_act bad[] = {MF_ACT_GELU_TANH, MF_ACT_COUNT};
+    mf_op op = {.kind = MF_OP_ACT_GRAD, .attrs = {.act = MF_ACT_GELU}, .input_count = 2};
+    mf_stream *stream;
+    op.input[0] = op.input[1] = op.output = (mf_operand){.dtype = MF_F32, .ndim = 2, .dim = {2, 3}};
+    if (b->loaded->table->stream_open(b->loaded->device, &params, &stream))
+        return 1;
+    int failures = expect(b, b->loaded->table->supports(stream, &op), "the gradient of GELU is refused");
+    for (size_t i = 0; i < MF_COUNT(bad); i++) {
+        op.attrs.act = bad[i];
+        failures += expect(b, !b->loaded->table->supports(stream, &op), "an activation without gradient is accepted");
+    }
+    b->loaded->table->stream_close(stream);
+    return failures;
+}
+
 int ops_training(const ops_backend *b) {
     const mf_backend *table = b->loaded->table;
-    int failures = check_dropout(b);
+    int failures = check_dropout(b) + check_act_refusals(b);
     if (!strcmp(b->loaded->name, "ref"))
         failures += check_dropout_refusals(b);
     for (int type = MF_F32; type <= MF_F64; type++) {

@@ -174,6 +174,8 @@ static double apply(mf_act act, double x) {
         return x > 0 ? x : 0;
     case MF_ACT_SIGMOID:
         return 1 / (1 + exp(-x));
+    case MF_ACT_GELU_TANH:
+        return x / (1 + exp(-2 * sqrt(2 / acos(-1.0)) * (x + 0.044715 * x * x * x)));
     default:
         return x;
     }
@@ -685,7 +687,7 @@ START_TEST(test_accuracy) {
         mf_cpu_init(&cpu, &host, 1, NULL, NULL);
         if (!mf_cpu_use(&cpu, isa_names[i]))
             continue;
-        double gelu = 0, sigmoid = 0;
+        double gelu = 0, sigmoid = 0, tanh_form = 0;
         cpu.isa->act(x, y, N, MF_ACT_GELU);
         for (int j = 0; j < N; j++) {
             double want = apply(MF_ACT_GELU, (double)x[j]);
@@ -696,13 +698,21 @@ START_TEST(test_accuracy) {
             double want = apply(MF_ACT_SIGMOID, (double)x[j]);
             sigmoid = fmax(sigmoid, fabs((double)y[j] - want) / want);
         }
+        cpu.isa->act(x, y, N, MF_ACT_GELU_TANH);
+        for (int j = 0; j < N; j++) {
+            double want = apply(MF_ACT_GELU_TANH, (double)x[j]);
+            tanh_form = fmax(tanh_form, fabs((double)y[j] - want) - 6e-8 * fabs(want));
+        }
         if (getenv("MF_TEST_VERBOSE"))
-            printf("%s: gelu %.3g sigmoid %.3g\n", isa_names[i], gelu, sigmoid);
+            printf("%s: gelu %.3g sigmoid %.3g gelu by tanh %.3g\n", isa_names[i], gelu, sigmoid, tanh_form);
         ck_assert_double_le(gelu, 3e-7);
         ck_assert_double_le(sigmoid, 3e-7);
-        float far[4] = {-1e30f, 1e30f, -INFINITY, 200.0f};
-        cpu.isa->act(far, far, 4, MF_ACT_GELU);
-        ck_assert(fabsf(far[0]) <= 4e-7f && far[1] == 1e30f && fabsf(far[2]) <= 4e-7f && far[3] == 200.0f);
+        ck_assert_double_le(tanh_form, 3e-7);
+        for (int k = 0; k < 2; k++) {
+            float far[4] = {-1e30f, 1e30f, -INFINITY, 200.0f};
+            cpu.isa->act(far, far, 4, k ? MF_ACT_GELU_TANH : MF_ACT_GELU);
+            ck_assert(fabsf(far[0]) <= 4e-7f && far[1] == 1e30f && fabsf(far[2]) <= 4e-7f && far[3] == 200.0f);
+        }
     }
     free(x);
     free(y);
