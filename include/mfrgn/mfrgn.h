@@ -463,10 +463,15 @@ typedef enum mfrgn_option_key {
                                         Weights count for the session that needs them first */
     MFRGN_OPTION_TUNING = 7,       /**< [tuning] a file in which the backend keeps what it measured of the device (cuda:
                                         algorithms of products); the same bits are promised for the same file */
-    MFRGN_OPTION_KEY_COUNT = 8
+    MFRGN_OPTION_GELU = 8,         /**< [gelu] exact; tanh: every GELU of the network by its tanh form, which some GPUs'
+                                        products have built in; of training, always exact.  It moves a descriptor as
+                                        rounding does (docs/performance.md), so that galleries do not record it, and
+                                        either form is searched with the other.  A backend without it refuses the
+                                        session with MFRGN_ERROR_UNSUPPORTED.  @since 0.1 */
+    MFRGN_OPTION_KEY_COUNT = 9
 } mfrgn_option_key;
 
-/** Creates the default options: auto, 0 threads, f32, batch 1.  @since 0.1 */
+/** Creates the default options: auto, 0 threads, f32, batch 1, exact GELU.  @since 0.1 */
 MFRGN_API mfrgn_status mfrgn_options_create(mfrgn_context *context, mfrgn_options **options);
 /** Frees options.  @since 0.1 */
 MFRGN_API void mfrgn_options_free(mfrgn_options *options);
@@ -492,7 +497,8 @@ MFRGN_API mfrgn_status mfrgn_options_bounds(mfrgn_option_key key, long *minimum,
  * Creates a session.  A view is planned when it is first embedded (or by mfrgn_session_prepare()); after that
  * nothing is allocated any more.
  * @param options [in] copied; NULL: the defaults
- * @return MFRGN_OK, MFRGN_ERROR_BACKEND (the message says why each backend was passed over), MFRGN_ERROR_MEMORY
+ * @return MFRGN_OK, MFRGN_ERROR_BACKEND (the message says why each backend was passed over), MFRGN_ERROR_UNSUPPORTED (an
+ *         option that the backend does not compute), MFRGN_ERROR_MEMORY
  * @since 0.1
  */
 MFRGN_API mfrgn_status mfrgn_session_create(mfrgn_model *model, const mfrgn_options *options, mfrgn_session **session);

@@ -8,7 +8,7 @@ static uint64_t hash_text(const char *text, uint64_t seed) {
 }
 
 static uint64_t set_key(const mfrgn_session *s, uint64_t h, const mf_sample_set *set) {
-    int numbers[] = {(int)set->view, s->precrop && set->view == MFRGN_VIEW_GROUND};
+    int numbers[] = {(int)set->view, s->precrop && set->view == MFRGN_VIEW_GROUND, (int)s->gelu};
     h = mf_hash(numbers, sizeof(numbers), h);
     h = hash_text(mfrgn_version_string(), h);
     h = hash_text(s->engine.precision, h);

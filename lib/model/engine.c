@@ -80,6 +80,16 @@ int mf_engine_supports(void *user, const mf_op *op) {
     return e->backend->table->supports(e->stream, &typed);
 }
 
+/* By itself: where it cannot be a part of another operation, it is one of its own. */
+mfrgn_status mf_engine_check_act(const mf_engine *e, mf_act act, const char *option) {
+    mf_op op = {.kind = MF_OP_ACT, .attrs = {.act = act}, .input_count = 1};
+    op.input[0] = op.output = (mf_operand){.dtype = e->wide, .ndim = 2, .dim = {64, 64}};
+    if (mf_engine_supports((void *)(uintptr_t)e, &op))
+        return MFRGN_OK;
+    return mf_fail(e->context, MFRGN_ERROR_UNSUPPORTED, "backend %s does not compute option %s", e->backend->name,
+                   option);
+}
+
 /* ---- memory ---- */
 
 int mf_engine_is_host(const mf_engine *e) {

@@ -37,6 +37,8 @@ void mf_engine_end(const mf_engine *engine);
 
 /* The backend's answer for the passes; user: an mf_engine. */
 int mf_engine_supports(void *user, const mf_op *op);
+/* Whether the backend computes an activation that a session's option asks for: MFRGN_ERROR_UNSUPPORTED if not. */
+mfrgn_status mf_engine_check_act(const mf_engine *engine, mf_act act, const char *option);
 
 /* ---- memory, between begin and end: the backend's own, or the host's ---- */
 int mf_engine_is_host(const mf_engine *engine); /* 1: the backend has none of its own */

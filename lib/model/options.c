@@ -4,6 +4,8 @@
 
 static const char *const backends[] = {"auto", "cuda", "onednn", "openblas", "ref", NULL};
 
+static const char *const gelus[] = {"exact", "tanh", NULL};
+
 static const mf_setting spec[MFRGN_OPTION_KEY_COUNT] = {
     [MFRGN_OPTION_BACKEND] = {"backend", MF_SETTING_CHOICE, 0, 0, backends, "auto"},
     [MFRGN_OPTION_THREADS] = {"threads", MF_SETTING_INT, 0, 256, NULL, "0"},
@@ -13,6 +15,7 @@ static const mf_setting spec[MFRGN_OPTION_KEY_COUNT] = {
     [MFRGN_OPTION_DEVICE] = {"device", MF_SETTING_INT, 0, 1023, NULL, "0"},
     [MFRGN_OPTION_MEMORY_LIMIT] = {"memory_limit", MF_SETTING_INT, 0, LONG_MAX, NULL, "0"},
     [MFRGN_OPTION_TUNING] = {"tuning", MF_SETTING_PATH, 0, 0, NULL, ""},
+    [MFRGN_OPTION_GELU] = {"gelu", MF_SETTING_CHOICE, 0, 0, gelus, "exact"},
 };
 
 mfrgn_status mfrgn_options_create(mfrgn_context *context, mfrgn_options **out) {

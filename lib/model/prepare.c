@@ -234,10 +234,18 @@ static mfrgn_status reserve(mfrgn_session *s, const mf_program *p) {
     return MFRGN_OK;
 }
 
+/* The network is written down with the exact GELU, which training keeps. */
+static void choose_gelu(mf_graph *g, mf_act gelu) {
+    for (size_t i = 0; i < g->node_count; i++)
+        if (g->node[i].attrs.act == MF_ACT_GELU)
+            g->node[i].attrs.act = gelu;
+}
+
 static mfrgn_status plan_graph(mfrgn_session *s, mfrgn_view view, mf_view_plan *plan) {
     mf_graph *g;
     MF_TRY(mf_network_build(s->context, s->model->config, &s->model->parameters, view, s->batch, &g));
     g->keep_taps = s->keep_taps;
+    choose_gelu(g, s->gelu);
     assign_types(s, g);
     mfrgn_status status = s->no_passes ? MFRGN_OK : mf_graph_optimise(g, &(mf_target){mf_engine_supports, &s->engine});
     if (status == MFRGN_OK)

@@ -24,7 +24,10 @@ mfrgn_status mfrgn_session_create(mfrgn_model *model, const mfrgn_options *optio
         s->model = mf_model_ref(model);
         s->batch = (int)mf_option(options, MFRGN_OPTION_BATCH)->number;
         s->precrop = mf_option(options, MFRGN_OPTION_PRECROP)->number != 0;
+        s->gelu = mf_option(options, MFRGN_OPTION_GELU)->number ? MF_ACT_GELU_TANH : MF_ACT_GELU;
         status = mf_engine_open(s->context, &params, &s->engine, &s->passed_over);
+        if (status == MFRGN_OK && s->gelu != MF_ACT_GELU)
+            status = mf_engine_check_act(&s->engine, s->gelu, "gelu=tanh");
     } else {
         mf_fail_memory(model->context, sizeof(*s), "a session");
     }

@@ -21,6 +21,7 @@ struct mfrgn_session {
     mf_engine engine;
     char *passed_over;
     int batch, precrop;
+    mf_act gelu; /* what every GELU of the network is computed as */
     mfrgn_progress progress;
     mf_view_plan view[2];
     void *arena; /* both views', since one runs at a time */

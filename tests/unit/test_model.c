@@ -457,6 +457,77 @@ START_TEST(precisions_and_devices_that_are_not_there) {
 }
 END_TEST
 
+static mfrgn_session *session_with_gelu(const char *backend, mfrgn_model *model, const char *gelu) {
+    mfrgn_options *options;
+    mfrgn_session *session = NULL;
+    OK(mfrgn_options_create(context, &options));
+    ck_assert_str_eq(mfrgn_options_get(options, MFRGN_OPTION_GELU), "exact");
+    OK(mfrgn_options_set(options, MFRGN_OPTION_BACKEND, backend));
+    OK(mfrgn_options_set(options, MFRGN_OPTION_GELU, gelu));
+    ck_assert_int_eq(mfrgn_options_set(options, MFRGN_OPTION_GELU, "erf"), MFRGN_ERROR_ARGUMENT);
+    ck_assert_str_eq(mfrgn_options_get(options, MFRGN_OPTION_GELU), gelu);
+    (void)mfrgn_session_create(model, options, &session);
+    mfrgn_options_free(options);
+    return session;
+}
+
+static double distance(const float *a, const float *b, size_t size) {
+    double square = 0;
+    for (size_t i = 0; i < size; i++)
+        square += ((double)a[i] - (double)b[i]) * ((double)a[i] - (double)b[i]);
+    return sqrt(square);
+}
+
+/* The tanh form is another function, and nearly the same one; every backend here has it, and means the same by it. */
+START_TEST(gelu_by_tanh_is_close) {
+    enum { WIDTH = 70, HEIGHT = 75 };
+    static const char *const backends[] = {"ref", "openblas", "onednn"};
+    unsigned char pixels[3 * WIDTH * HEIGHT];
+    for (size_t i = 0; i < sizeof(pixels); i++)
+        pixels[i] = (unsigned char)(i * 7 + i / 100 * 13);
+    mfrgn_image image = {sizeof(image), pixels, WIDTH, HEIGHT, 0, MFRGN_PIXEL_RGB8};
+    mfrgn_config *config = small_config("cvusa", "convnext_atto");
+    mfrgn_model *model = filled_model(config);
+    size_t size = mfrgn_model_descriptor_size(model);
+    float *exact = malloc(size * sizeof(float)), *first = malloc(size * sizeof(float)),
+          *got = malloc(size * sizeof(float));
+    for (size_t b = 0; b < MF_COUNT(backends); b++) {
+        mfrgn_session *session = session_with_gelu(backends[b], model, "exact");
+        if (!session)
+            continue; /* not in this build */
+        OK(mfrgn_embed(session, MFRGN_VIEW_AERIAL, &image, 1, exact));
+        mfrgn_session_free(session);
+        session = session_with_gelu(backends[b], model, "tanh");
+        ck_assert_msg(session != NULL, "%s: %s", backends[b], mfrgn_context_last_error(context));
+        OK(mfrgn_embed(session, MFRGN_VIEW_AERIAL, &image, 1, b ? got : first));
+        mfrgn_session_free(session);
+        double d = distance(exact, b ? got : first, size);
+        ck_assert_msg(d > 2e-5 && d < 1e-3, "%s: %g", backends[b], d);
+        if (b)
+            ck_assert_double_le(distance(first, got, size), 5e-6);
+    }
+    free(exact);
+    free(first);
+    free(got);
+    mfrgn_model_free(model);
+    mfrgn_config_free(config);
+}
+END_TEST
+
+static int computes_nothing(mf_stream *stream, const mf_op *op) {
+    (void)stream, (void)op;
+    return 0;
+}
+
+START_TEST(backend_without_an_activation_is_told) {
+    const mf_backend table = {.supports = computes_nothing};
+    const mf_loaded loaded = {.name = "abacus", .table = &table};
+    const mf_engine engine = {.context = context, .backend = &loaded, .compute = MF_F32, .wide = MF_F32};
+    FAILS(mf_engine_check_act(&engine, MF_ACT_GELU_TANH, "gelu=tanh"), MFRGN_ERROR_UNSUPPORTED, "abacus");
+    FAILS(mf_engine_check_act(&engine, MF_ACT_GELU_TANH, "gelu=tanh"), MFRGN_ERROR_UNSUPPORTED, "gelu=tanh");
+}
+END_TEST
+
 int main(void) {
     if (!mkdtemp(folder))
         return EXIT_FAILURE;
@@ -466,6 +537,8 @@ int main(void) {
     tcase_set_timeout(cases, 300);
     tcase_add_test(cases, embeds_where_images_lie);
     tcase_add_test(cases, precisions_and_devices_that_are_not_there);
+    tcase_add_test(cases, gelu_by_tanh_is_close);
+    tcase_add_test(cases, backend_without_an_activation_is_told);
     tcase_add_test(cases, parameter_count_is_the_published_one);
     tcase_add_loop_test(cases, saved_and_loaded, 0, MF_SHORT ? 4 : 12);
     tcase_add_loop_test(cases, recognised_at_published_sizes, 0, 6);
