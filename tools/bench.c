@@ -247,6 +247,7 @@ static void print_json(const tool_options *options, const bench_options *bench, 
     json_string(&json, "backend", result->session.backend);
     json_string(&json, "backend_detail", result->session.detail);
     json_string(&json, "precision", options->precision ? options->precision : "f32");
+    json_string(&json, "gelu", options->gelu ? options->gelu : "exact");
     json_integer(&json, "threads", (unsigned)result->session.threads);
     json_integer(&json, "batch", (unsigned)result->session.batch);
     json_integer(&json, "runs", result->runs);
@@ -282,8 +283,9 @@ static void print_text(const tool_options *options, const bench_options *bench, 
            tool_view_name(bench->view), height, width,
            mfrgn_config_get(mfrgn_model_config(model), MFRGN_CONFIG_BACKBONE));
     printf("  %-18s %s (%s)\n", "backend", result->session.backend, result->session.detail);
-    printf("  %-18s %d, batch %d, %s\n", "threads", result->session.threads, result->session.batch,
-           options->precision ? options->precision : "f32");
+    printf("  %-18s %d, batch %d, %s%s\n", "threads", result->session.threads, result->session.batch,
+           options->precision ? options->precision : "f32",
+           options->gelu && !strcmp(options->gelu, "tanh") ? ", tanh GELU" : "");
     printf("  %-18s %.2f ms at best, %.2f ms median of %zu runs\n", "an image", result->minimum_ms, result->median_ms,
            result->runs);
     printf("  %-18s %.1f GFLOP/s, %.0f %% of the peak (%.1f GFLOP an image)\n", "speed", gflops,
@@ -314,6 +316,8 @@ static int run(const tool_command *command, int argc, char **argv) {
 
     if (bench.train && bench.view_given)
         return tool_usage("--train takes both views");
+    if (bench.train && options.gelu)
+        return tool_usage("--train computes the exact GELU: --gelu is for embedding");
 
     mfrgn_context *context = tool_context(&options);
     if (!context)

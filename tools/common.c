@@ -234,6 +234,7 @@ mfrgn_session *tool_session(mfrgn_context *context, mfrgn_model *model, const to
                  {MFRGN_OPTION_DEVICE, options->device, "--device"},
                  {MFRGN_OPTION_MEMORY_LIMIT, options->memory_limit, "--memory-limit"},
                  {MFRGN_OPTION_TUNING, options->tuning, "--tuning"},
+                 {MFRGN_OPTION_GELU, options->gelu, "--gelu"},
                  {MFRGN_OPTION_BATCH, options->batch, "--batch"},
                  {MFRGN_OPTION_PRECROP, options->precrop ? "1" : NULL, "--precrop"}};
     mfrgn_options *settings = NULL;

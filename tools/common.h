@@ -35,7 +35,8 @@ typedef struct tool_options {
     const char *model, *preset, *aerial_size, *ground_size;
     const char *set[TOOL_SETS]; /* KEY=VALUE */
     int sets;
-    const char *backend, *threads, *batch, *precision, *device, *memory_limit, *tuning; /* as given; the library judges */
+    const char *backend, *threads, *batch, *precision, *device, *memory_limit, *tuning,
+        *gelu; /* as given; the library judges */
     unsigned long seed;
     int untrained, precrop, json, quiet, verbose;
 } tool_options;

@@ -227,7 +227,7 @@ static int print_graph(mfrgn_context *context, mfrgn_model *model, const tool_op
                        const info_options *info) {
     mfrgn_session *session = NULL;
     mfrgn_status status = MFRGN_OK;
-    if (options->backend || options->precision || options->batch || options->threads) {
+    if (options->backend || options->precision || options->gelu || options->batch || options->threads) {
         session = tool_session(context, model, options);
         if (!session)
             return TOOL_FAILED;
@@ -255,8 +255,9 @@ static int run(const tool_command *command, int argc, char **argv) {
         return tool_usage("--graph and --dot exclude each other");
     if (graph && (options.json || info.tensors))
         return tool_usage("--graph and --dot go with neither --json nor --tensors");
-    if (!graph && (info.view_given || options.backend || options.threads || options.batch || options.precision))
-        return tool_usage("--view, --backend, --threads, --batch and --precision belong to --graph or --dot");
+    if (!graph &&
+        (info.view_given || options.backend || options.threads || options.batch || options.precision || options.gelu))
+        return tool_usage("--view, --backend, --threads, --batch, --precision and --gelu belong to --graph or --dot");
 
     mfrgn_context *context = tool_context(&options);
     if (!context)

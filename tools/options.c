@@ -28,6 +28,7 @@ static const shared_option shared[] = {
     {OPT_SESSION, {"threads", 't', "N", "threads; 0: one a core (0)"}},
     {OPT_SESSION, {"batch", 'n', "N", "images computed together (1)"}},
     {OPT_SESSION, {"precision", 0, "NAME", "f32; f64 with backend ref; tf32, bf16, f16, fp8 with cuda (f32)"}},
+    {OPT_SESSION, {"gelu", 0, "FORM", "exact; tanh: its approximation, for GPUs (exact)"}},
     {OPT_SESSION, {"device", 0, "N", "which GPU, from 0 (0)"}},
     {OPT_SESSION, {"memory-limit", 0, "BYTES", "of the GPU's memory; 0: any (0)"}},
     {OPT_SESSION, {"tuning", 0, "FILE", "what was measured of the GPU: read, and written where it is new"}},
@@ -79,6 +80,7 @@ static int take_shared(tool_options *options, const char *name, const char *valu
                  {"threads", &options->threads, NULL},
                  {"batch", &options->batch, NULL},
                  {"precision", &options->precision, NULL},
+                 {"gelu", &options->gelu, NULL},
                  {"device", &options->device, NULL},
                  {"memory-limit", &options->memory_limit, NULL},
                  {"tuning", &options->tuning, NULL},
@@ -134,6 +136,8 @@ static int check(const tool_options *options) {
         precision++;
     if (precision == sizeof precisions / sizeof *precisions)
         return tool_usage("--precision takes f32, f64, tf32, bf16, f16 or fp8, not '%s'", options->precision);
+    if (options->gelu && strcmp(options->gelu, "exact") && strcmp(options->gelu, "tanh"))
+        return tool_usage("--gelu takes exact or tanh, not '%s'", options->gelu);
     if (options->quiet && options->verbose)
         return tool_usage("--quiet and --verbose exclude each other");
     if (options->model && options->sets)

@@ -38,7 +38,7 @@ static const builtin_case builtin[] = {
 enum { BUILTIN = sizeof builtin / sizeof *builtin };
 
 /* Bounds of the relative L2 error of a descriptor. */
-static const double bound_f32 = 5e-6, bound_ref = 2e-6, bound_f16_weights = 1e-3;
+static const double bound_f32 = 5e-6, bound_ref = 2e-6, bound_f16_weights = 1e-3, bound_tanh = 1e-3;
 
 /* Relative L2 of descriptors.  Those of fewer bits are ours: bf16's 0.14 is a cosine of 0.99. */
 static double bound_of(const char *precision, const char *backend) {
@@ -151,19 +151,20 @@ static float *embed_one(const selftest *test, const mfrgn_model *model, mfrgn_se
 /* A session as the command line asks for, or of ref in f64. */
 static mfrgn_session *open_session(selftest *test, mfrgn_model *model, int reference, case_result *result) {
     tool_options options = test->options;
-    const char *names[] = {options.backend, options.threads, options.precision,
-                           options.batch,   options.device,  options.tuning};
+    const char *names[] = {options.backend, options.threads, options.precision, options.batch,
+                           options.device,  options.tuning,  options.gelu};
     const mfrgn_option_key keys[] = {MFRGN_OPTION_BACKEND, MFRGN_OPTION_THREADS, MFRGN_OPTION_PRECISION,
-                                     MFRGN_OPTION_BATCH,   MFRGN_OPTION_DEVICE,  MFRGN_OPTION_TUNING};
+                                     MFRGN_OPTION_BATCH,   MFRGN_OPTION_DEVICE,  MFRGN_OPTION_TUNING,
+                                     MFRGN_OPTION_GELU};
     mfrgn_options *settings = NULL;
     mfrgn_session *session = NULL;
     mfrgn_status status = mfrgn_options_create(test->context, &settings);
     if (reference) {
         names[0] = "ref";
         names[2] = "f64";
-        names[3] = names[4] = NULL;
+        names[3] = names[4] = names[6] = NULL;
     }
-    for (int i = 0; status == MFRGN_OK && i < 6; i++)
+    for (int i = 0; status == MFRGN_OK && i < 7; i++)
         if (names[i])
             status = mfrgn_options_set(settings, keys[i], names[i]);
     if (status == MFRGN_OK)
@@ -179,6 +180,8 @@ static mfrgn_session *open_session(selftest *test, mfrgn_model *model, int refer
         result->bound = bound_of(options.precision ? options.precision : "f32", info.backend);
         if (test->dtype_given && test->dtype == MFRGN_DTYPE_F16 && result->bound < bound_f16_weights)
             result->bound = bound_f16_weights;
+        if (options.gelu && !strcmp(options.gelu, "tanh") && result->bound < bound_tanh)
+            result->bound = bound_tanh;
     }
     return session;
 }
@@ -552,7 +555,7 @@ const tool_command command_selftest = {
     "values that are built in and with the reference backend in f64.  With --golden: every case of a folder.  One "
     "line\n"
     "a case, with the relative L2 error of each view.  Right is an error of at most 5e-6 (backend ref: 2e-6, in f64:\n"
-    "2e-7; weights stored as f16: 1e-3).",
+    "2e-7; weights stored as f16, or --gelu tanh: 1e-3).",
     "  mfrgn selftest\n"
     "  mfrgn selftest --backend onednn --threads 2\n"
     "  mfrgn selftest --golden golden/ --backend ref --max-parameters 40000000\n",

@@ -24,6 +24,8 @@ says '^selftest of [a-z]+: [0-9]+ passed, 0 failed, 0 skipped: ok$'
 expect 0 selftest --backend "$backend" --json
 valid_json "$scratch/out"
 json "$scratch/out" 'd["ok"] and d["failed"] == 0 and len(d["cases"]) == d["passed"]'
+expect 0 selftest --backend "$backend" --gelu tanh
+says 'ok$'
 expect 1 selftest --case no-such-case
 complains 'there is no case'
 expect 1 selftest --golden "$scratch/nowhere"

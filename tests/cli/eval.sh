@@ -54,6 +54,8 @@ run="eval --dataset pairs --root mine --model model.safetensors --backend $backe
     is "$(find cache -name '*.npy' | wc -l)" 3 "files after a picture has changed"
     expect 0 $run --cache cache --json - --precrop
     is "$(find cache -name '*.npy' | wc -l)" 4 "files after a pre-crop"
+    expect 0 $run --cache cache --json - --gelu tanh
+    is "$(find cache -name '*.npy' | wc -l)" 6 "files after another GELU"
     for file in cache/*.npy; do
         echo "damaged" >"$file"
     done

@@ -48,6 +48,9 @@ json "$scratch/out" 'abs(d["views"]["aerial"]["flops"] / 41.9e9 - 1) < 0.01'
         says '^digraph'
         says '^}'
         expect 0 info $tiny --graph --view $view --backend ref
+        exact=$(grep -cw gelu "$scratch/out")
+        expect 0 info $tiny --graph --view $view --backend ref --gelu tanh
+        is "$(grep -cw gelu_tanh "$scratch/out") $(grep -cw gelu "$scratch/out")" "$exact 0" "every GELU by its tanh form"
     done
 }
 expect 1 info --model "$scratch/nothing.safetensors"

@@ -80,6 +80,8 @@ complains "threads takes a number from 0 to [0-9]+, not '-1'"
 expect 2 embed --untrained --view ground --batch 0 picture.jpg
 expect 2 embed --untrained --view ground --batch 1x picture.jpg
 expect 2 embed --untrained --view ground --precision f8 picture.jpg
+expect 2 embed --untrained --view ground --gelu erf picture.jpg
+complains "gelu takes exact or tanh, not 'erf'"
 expect 2 embed --untrained --view ground --quiet --verbose picture.jpg
 
 expect 2 compare --untrained one.jpg
@@ -87,6 +89,8 @@ complains 'at least one aerial picture'
 expect 2 bench surplus
 expect 2 bench --repeat 0
 expect 2 bench --seed x
+expect 2 bench --train --gelu tanh
+complains 'for embedding'
 expect 2 bench --model m.safetensors --set a=1
 complains 'goes with random weights'
 expect 2 selftest surplus
