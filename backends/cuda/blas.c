@@ -97,7 +97,9 @@ static cudaDataType_t type_of(mf_dtype t) {
 static cublasStatus_t describe_product(mfc_gemm_plan *p) {
     const mfc_gemm *g = &p->gemm;
     int fast = g->type == MF_F32 && g->tf32;
-    cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_BIAS;
+    cublasLtEpilogue_t epilogue = !g->gelu  ? CUBLASLT_EPILOGUE_BIAS
+                                  : g->bias ? CUBLASLT_EPILOGUE_GELU_BIAS
+                                            : CUBLASLT_EPILOGUE_GELU;
     int32_t bias_type = (int32_t)type_of(g->out);
     int32_t w = g->tw ? CUBLAS_OP_T : CUBLAS_OP_N, a = g->ta ? CUBLAS_OP_T : CUBLAS_OP_N;
     cublasStatus_t s =
@@ -106,10 +108,10 @@ static cublasStatus_t describe_product(mfc_gemm_plan *p) {
         s = cublasLtMatmulDescSetAttribute(&p->desc, CUBLASLT_MATMUL_DESC_TRANSA, &w, sizeof(w));
     if (s == CUBLAS_STATUS_SUCCESS)
         s = cublasLtMatmulDescSetAttribute(&p->desc, CUBLASLT_MATMUL_DESC_TRANSB, &a, sizeof(a));
-    if (s != CUBLAS_STATUS_SUCCESS || !g->bias)
+    if (s != CUBLAS_STATUS_SUCCESS || (!g->bias && !g->gelu))
         return s;
     s = cublasLtMatmulDescSetAttribute(&p->desc, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof(epilogue));
-    if (s == CUBLAS_STATUS_SUCCESS)
+    if (s == CUBLAS_STATUS_SUCCESS && g->bias)
         s = cublasLtMatmulDescSetAttribute(&p->desc, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &bias_type,
                                            sizeof(bias_type));
     return s;
@@ -335,11 +337,11 @@ static int choose_tuned(mfc_gemm_plan *p) {
     char key[MFC_TUNING_KEY];
     uint64_t word[MFC_TUNING_WORDS];
     cublasLtMatmulAlgo_t algo;
-    snprintf(key, sizeof(key), "%s|%llu|%lldx%lldx%lldx%lld|%d%d|%lld,%lld,%lld|%lld,%lld,%lld|%d>%d|%d%d%d",
+    snprintf(key, sizeof(key), "%s|%llu|%lldx%lldx%lldx%lld|%d%d|%lld,%lld,%lld|%lld,%lld,%lld|%d>%d|%d%d%d%d",
              p->blas->device, p->blas->version, (long long)g->m, (long long)g->n, (long long)g->k, (long long)g->batch,
              g->ta, g->tw, (long long)g->lda, (long long)g->ldw, (long long)g->ldo, (long long)g->step_a,
              (long long)g->step_w, (long long)g->step_o, (int)g->type, (int)g->out, g->bias != 0, g->tf32 != 0,
-             g->beta != 0);
+             g->beta != 0, g->gelu != 0);
     if (mfc_tuning_find(p->blas->tuning, key, word)) {
         memcpy(algo.data, word, sizeof(word));
         if (try_algorithm(p, WHOLE, ALIGNED, &algo))

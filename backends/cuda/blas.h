@@ -13,7 +13,7 @@ extern "C" {
 
 typedef struct mfc_blas mfc_blas; /* a stream's handle, and what its tuning file holds */
 
-/* Row-major:  out[b] = alpha op(a[b]) op(w[b]) + bias + beta c[b],  b = 0 .. batch - 1
+/* Row-major:  out[b] = gelu?(alpha op(a[b]) op(w[b]) + bias) + beta c[b],  b = 0 .. batch - 1
  * op(a): [m, k]; a is stored [k, m] where ta.  op(w): [k, n]; w is stored [n, k] where tw. */
 typedef struct mfc_gemm {
     int64_t m, n, k, batch;
@@ -23,6 +23,7 @@ typedef struct mfc_gemm {
     mf_dtype type;                  /* of a and w: MF_F32, MF_F16, MF_BF16, MF_I8 standing for E4M3 */
     mf_dtype out;                   /* of out and c: MF_F32, MF_F16, MF_BF16 */
     int bias;                       /* 1: [n] of out's type is added in f32: cuBLASLt's epilogue */
+    int gelu;                       /* 1: GELU in the tanh form, in the same epilogue; beta is 0 then */
     int tf32;                       /* 1: MF_F32 operands may be rounded to TF32 */
     float alpha, beta;              /* beta: 0 or 1 */
     int64_t rest;                   /* m of calls that are shorter (the last of several); 0: there are none */

@@ -121,10 +121,12 @@ static __device__ __forceinline__ float mfc_block_sum(float x, float *room) {
     return x;
 }
 
-/* The activations of MF_ACT_*: exact GELU. */
+/* The activations of MF_ACT_*.  (1 + tanh(y)) / 2 = 1 / (1 + exp(-2 y)). */
 static __device__ __forceinline__ float mfc_act(float x, int act) {
     if (act == MF_ACT_GELU)
         return 0.5f * x * (1.0f + erff(x * 0.70710678118654752f));
+    if (act == MF_ACT_GELU_TANH)
+        return x / (1.0f + expf(-1.59576912160573071f * x * (1.0f + 0.044715f * x * x)));
     if (act == MF_ACT_RELU)
         return x < 0.0f ? 0.0f : x; /* a NaN stays one */
     if (act == MF_ACT_SIGMOID)

@@ -9,10 +9,6 @@
  * bits. */
 #include "backends/cuda/product.h"
 
-static int is_weight_gradient(const mf_op *op) {
-    return op->attrs.ta && op->output.ndim == 2;
-}
-
 /* A constant scale of constant weights belongs into them, which the graph does where it is refused here: cuBLASLt has
  * no such epilogue, and a pass over the product costs more than all of a small one. */
 static int scale_belongs_to_weights(const mf_op *op) {
@@ -28,7 +24,7 @@ int mfc_linear_supports(const mf_stream *s, const mf_op *op) {
         return 0;
     return op->input[MF_IN_X].dtype == s->compute &&
            (w->constant ? mfc_is_float_type(w->dtype) : w->dtype == s->compute) &&
-           (out == s->compute || (out == MF_F32 && is_weight_gradient(op))) && mfc_typed(op, MF_IN_BIAS, MF_F32) &&
+           (out == s->compute || (out == MF_F32 && mf_op_is_weight_gradient(op))) && mfc_typed(op, MF_IN_BIAS, MF_F32) &&
            mfc_typed(op, MF_IN_SCALE, MF_F32) && mfc_typed(op, MF_IN_RESIDUAL, out);
 }
 

@@ -28,7 +28,8 @@ struct dwconv_job {
 
 /* ---- the sums of a strip ---- */
 
-/* One row of a kernel K wide. */
+/* One row of a kernel K wide.  Outside the map another pixel is loaded and made 0: no branch stands between the loads,
+ * so that they are all under way at once. */
 template <typename T, int V, int K, int TW>
 static __device__ __forceinline__ void slide(const T *row, const float *taps, int64_t channels, int x0, int w,
                                              float sum[TW][V]) {
@@ -38,10 +39,11 @@ static __device__ __forceinline__ void slide(const T *row, const float *taps, in
         mfc_load<float, V>(taps + i * channels, tap[i]);
 #pragma unroll
     for (int p = 0; p < TW + K - 1; p++) {
-        const int x = x0 + p - K / 2;
-        if (x < 0 || x >= w)
-            continue;
-        mfc_load<T, V>(row + x * channels, v);
+        const int x = x0 + p - K / 2, inside = (unsigned)x < (unsigned)w;
+        mfc_load<T, V>(row + (inside ? x : x0) * channels, v);
+#pragma unroll
+        for (int e = 0; e < V; e++)
+            v[e] = inside ? v[e] : 0.0f;
 #pragma unroll
         for (int i = 0; i < K; i++)
             if (p - i >= 0 && p - i < TW) {

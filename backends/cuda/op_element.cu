@@ -100,6 +100,8 @@ static int supports_element(const mf_stream *s, const mf_op *op) {
         return 0;
     if (op->kind == MF_OP_ACT)
         return 1;
+    if (op->kind == MF_OP_ACT_GRAD && !mf_act_has_gradient(op->attrs.act))
+        return 0;
     const mf_operand *b = mfc_operand(op, 1);
     return b && mf_operand_count(&op->input[0]) % mf_operand_count(b) == 0;
 }

@@ -241,6 +241,11 @@ static inline int64_t mf_operand_last(const mf_operand *o) {
     return o->ndim > 0 ? o->dim[o->ndim - 1] : 1;
 }
 
+/* A product of two matrices [K, M], [K, N] sums over the rows of a map: the gradient of a weight, f32 whatever it reads. */
+static inline int mf_op_is_weight_gradient(const mf_op *op) {
+    return op->kind == MF_OP_MATMUL && op->attrs.ta && op->output.ndim == 2;
+}
+
 /* The same values as rows of a matrix. */
 static inline mf_operand mf_operand_matrix(const mf_operand *like, int64_t rows, int64_t columns) {
     mf_operand o = *like;

@@ -64,11 +64,6 @@ static unsigned wide_inputs(mf_op_kind kind) {
     }
 }
 
-/* A product of two matrices [K, M], [K, N] sums over the rows of a map: the gradient of a weight. */
-static int is_weight_gradient(const mf_op *op) {
-    return op->kind == MF_OP_MATMUL && op->attrs.ta && op->output.ndim == 2;
-}
-
 static int has_wide_result(const mf_op *op) {
     switch (op->kind) {
     case MF_OP_COLUMN_SUM:
@@ -81,7 +76,7 @@ static int has_wide_result(const mf_op *op) {
     case MF_OP_DWCONV2D_GRAD_WEIGHT:
         return 1;
     default:
-        return is_wide(op->kind) || is_weight_gradient(op);
+        return is_wide(op->kind) || mf_op_is_weight_gradient(op);
     }
 }
 
@@ -92,7 +87,7 @@ mf_dtype mf_operand_type(const mf_op *op, int slot, mf_dtype compute, int wide) 
         return compute;
     if (slot < 0 ? has_wide_result(op) : (is_wide(op->kind) || wide_inputs(op->kind) >> slot & 1))
         return MF_F32;
-    if (slot == MF_IN_RESIDUAL && is_weight_gradient(op))
+    if (slot == MF_IN_RESIDUAL && mf_op_is_weight_gradient(op))
         return MF_F32;
     return is_uniform(op->kind) && wide ? MF_F32 : compute;
 }
