@@ -11,7 +11,7 @@
 typedef struct tape {
     mf_graph *g;
     mf_recompute recompute;
-    size_t forward; /* values before the backward pass */
+    size_t forward, nodes; /* values and nodes before the backward pass */
     mf_value *gradient, *copy;
     char *needed; /* depends on a variable whose gradient is wanted */
 } tape;
@@ -43,9 +43,14 @@ static int needs(const tape *t, mf_value v) {
 
 /* ---- recomputation ---- */
 
+/* Nothing is computed, and mostly nothing is copied: worth doing again only where what is under it is. */
+static int is_part(mf_op_kind kind) {
+    return kind == MF_OP_RESHAPE || kind == MF_OP_SLICE;
+}
+
 static int is_cheap(mf_op_kind kind) {
     return kind == MF_OP_ACT || kind == MF_OP_LAYERNORM || kind == MF_OP_GROUPNORM || kind == MF_OP_BATCHNORM ||
-           kind == MF_OP_DROPOUT || kind == MF_OP_RESHAPE;
+           kind == MF_OP_DROPOUT || is_part(kind);
 }
 
 /* The residual stream: sums, fused or not. */
@@ -72,7 +77,7 @@ static mf_value again(tape *t, mf_value v) {
     mf_tensor like = tensor(t, v);
     for (int i = 0; i < n.input_count; i++)
         n.input[i] = again(t, n.input[i]);
-    if (n.kind == MF_OP_RESHAPE && n.input[0] == t->g->node[like.node].input[0])
+    if (is_part(n.kind) && n.input[0] == t->g->node[like.node].input[0])
         return v; /* nothing under it is computed again */
     mf_value copy =
         n.kind == MF_OP_RESHAPE ? mf_reshape(t->g, n.input[0], like.ndim, like.dim) : mf_graph_node(t->g, &n);
@@ -243,10 +248,53 @@ static void concat(tape *t, const mf_node *n, mf_value dy) {
     }
 }
 
-static void slice(tape *t, const mf_node *n, mf_value dy) {
+static int is_slice_of(const mf_node *n, mf_value x) {
+    return n->kind == MF_OP_SLICE && n->input[0] == x;
+}
+
+static void give_padded(tape *t, const mf_node *n) {
     mf_attrs attrs = {.axis = n->attrs.axis, .begin = n->attrs.begin};
     attrs.end = t->g->tensor[n->input[0]].dim[attrs.axis];
-    give(t, n->input[0], OP(t, MF_OP_PAD, &attrs, dy));
+    give(t, n->input[0], OP(t, MF_OP_PAD, &attrs, t->gradient[n->output]));
+}
+
+/* The gradients of x's slices if these are, one behind the other in the order of the nodes, all of x; else 0. */
+static int list_parts(const tape *t, mf_value x, int axis, mf_value part[MF_MAX_INPUTS]) {
+    int count = 0;
+    int64_t at = 0;
+    for (size_t i = 0; i < t->nodes; i++) {
+        const mf_node *n = &t->g->node[i];
+        if (!is_slice_of(n, x))
+            continue;
+        if (count == MF_MAX_INPUTS || n->attrs.axis != axis || n->attrs.begin != at || t->gradient[n->output] < 0)
+            return 0;
+        part[count++] = t->gradient[n->output];
+        at = n->attrs.end;
+    }
+    return at == t->g->tensor[x].dim[axis] ? count : 0;
+}
+
+/* All slices of a value at once, when the pass is at the first of them, which may have no gradient: by then the others'
+ * gradients are complete.  Parts of a whole give it one concatenation, which costs nothing where the memory plan makes
+ * it of its inputs; others give it their gradients one by one, each with zeros around. */
+static void slices(tape *t, size_t first) {
+    mf_value x = t->g->node[first].input[0], part[MF_MAX_INPUTS];
+    int axis = t->g->node[first].attrs.axis;
+    if (!needs(t, x))
+        return;
+    for (size_t i = 0; i < first; i++)
+        if (is_slice_of(&t->g->node[i], x))
+            return;
+    int count = list_parts(t, x, axis, part);
+    if (count > 0) {
+        give(t, x, mf_concat(t->g, part, count, axis));
+        return;
+    }
+    for (size_t i = t->nodes; i-- > first;) {
+        mf_node n = t->g->node[i];
+        if (is_slice_of(&n, x) && t->gradient[n.output] >= 0)
+            give_padded(t, &n);
+    }
 }
 
 static void pyramid_pool(tape *t, const mf_node *n, mf_value dy) {
@@ -310,9 +358,6 @@ static void differentiate(tape *t, const mf_node *n, mf_value dy) {
         break;
     case MF_OP_CONCAT:
         concat(t, n, dy);
-        break;
-    case MF_OP_SLICE:
-        slice(t, n, dy);
         break;
     case MF_OP_ATTENTION:
         attention(t, n, dy);
@@ -405,7 +450,9 @@ static mfrgn_status run_backward(tape *t, int count, const mf_value *of, const m
         give(t, of[i], seed[i]);
     for (size_t i = g->node_count; i-- > 0 && g->status == MFRGN_OK;) {
         mf_node n = g->node[i];
-        if (n.output < 0 || t->gradient[n.output] < 0 || !t->needed[n.output])
+        if (n.kind == MF_OP_SLICE)
+            slices(t, i);
+        if (n.kind == MF_OP_SLICE || n.output < 0 || t->gradient[n.output] < 0 || !t->needed[n.output])
             continue;
         if (has_activation(&n))
             return mf_graph_fail(g, MFRGN_ERROR_INTERNAL, "graph: no gradient of a fused %s", mf_op_name(n.kind)),
@@ -425,7 +472,7 @@ mfrgn_status mf_graph_backward(mf_graph *g, int count, const mf_value *of, const
     mf_value *memory = mf_alloc(g->context, bytes);
     if (!memory)
         return mf_graph_fail(g, MFRGN_ERROR_MEMORY, "out of memory: %zu bytes for a backward pass", bytes), g->status;
-    tape t = {g, recompute, n, memory, memory + n, (char *)(memory + 2 * n)};
+    tape t = {g, recompute, n, g->node_count, memory, memory + n, (char *)(memory + 2 * n)};
     for (size_t i = 0; i < 2 * n; i++)
         memory[i] = -1;
     memset(t.needed, 0, n);
