@@ -1,4 +1,4 @@
-/* The whole network for one view. */
+/* The whole network: a backbone of one view or of both, and a head a view. */
 #include "model/network.h"
 
 #include <stdio.h>
@@ -15,19 +15,19 @@ static mf_value tapped(mf_net *net, mf_value v, const char *name) {
     return v;
 }
 
-static void build_backbone(mf_net *net, mf_value image, const char *prefix, mf_value s[3]) {
-    snprintf(net->prefix, sizeof(net->prefix), "%s", prefix);
-    if (mf_config_backbone(net->config)->resnet)
-        mf_build_resnet(net, image, s);
+void mf_build_backbone(mf_net *net, int count, const mf_value *image, mf_value (*s)[3]) {
+    snprintf(net->prefix, sizeof(net->prefix), "%s",
+             mf_config_int(net->config, MFRGN_CONFIG_SAMPLE4GEO) ? "model." : "backbone.backbone.");
+    if (!mf_config_backbone(net->config)->resnet)
+        mf_build_convnext(net, count, image, s);
     else
-        mf_build_convnext(net, image, s);
+        for (int i = 0; i < count; i++)
+            mf_build_resnet(net, image[i], s[i]);
     net->prefix[0] = 0;
 }
 
 /* Sample4Geo (Deuser et al., ICCV 2023): the mean of the last stage, normalised. */
-static mf_value build_sample4geo(mf_net *net, mf_value image) {
-    mf_value s[3] = {-1, -1, -1};
-    build_backbone(net, image, "model.", s);
+static mf_value build_sample4geo(mf_net *net, const mf_value s[3]) {
     return mf_net_layernorm(net, mean_over_map(net, s[2]), 1e-6, "model.head.norm");
 }
 
@@ -63,13 +63,12 @@ static mf_value build_local(mf_net *net, int source, const mf_value s[4], const 
     return mf_matmul(net->g, tapped(net, all, "f_local"), l.weight, l.bias, 0, 1);
 }
 
-static mf_value build_mfrgn(mf_net *net, mf_value image) {
+static mf_value build_mfrgn(mf_net *net, const mf_value maps[3]) {
     int global = (int)mf_config_int(net->config, MFRGN_CONFIG_GLOBAL_SOURCE) == MF_GLOBAL_SCAM;
     int local = (int)mf_config_int(net->config, MFRGN_CONFIG_LOCAL_SOURCE);
     int gated = local == MF_LOCAL_INITIAL || local == MF_LOCAL_PROMPT;
-    mf_value s[4] = {-1, -1, -1, -1}, e[4], prompt[4], part[2], low = -1, high = -1;
+    mf_value s[4] = {maps[0], maps[1], maps[2], -1}, e[4], prompt[4], part[2], low = -1, high = -1;
     int parts = 0;
-    build_backbone(net, image, "backbone.backbone.", s);
     tapped(net, s[0], "S1");
     tapped(net, s[1], "S2");
     tapped(net, s[2], "S3");
@@ -94,9 +93,8 @@ static mf_value build_mfrgn(mf_net *net, mf_value image) {
     return parts > 1 ? mf_concat(net->g, part, parts, 2) : part[0];
 }
 
-mf_value mf_build_descriptor(mf_net *net, mf_value image) {
-    mf_value d =
-        mf_config_int(net->config, MFRGN_CONFIG_SAMPLE4GEO) ? build_sample4geo(net, image) : build_mfrgn(net, image);
+mf_value mf_build_head(mf_net *net, const mf_value s[3]) {
+    mf_value d = mf_config_int(net->config, MFRGN_CONFIG_SAMPLE4GEO) ? build_sample4geo(net, s) : build_mfrgn(net, s);
     d = mf_reshape(net->g, tapped(net, d, "desc_unnormalised"), 2,
                    (int64_t[]){net->batch, mf_config_descriptor_size(net->config)});
     return tapped(net, mf_l2norm(net->g, d, 1e-12), "descriptor");
@@ -112,7 +110,9 @@ mfrgn_status mf_network_build(mfrgn_context *context, const mfrgn_config *config
     /* Learnt with the loss; no descriptor depends on it.  Declared first, as in the state dict. */
     mf_net_parameter(&net, (mf_shape){0, {0}}, 1, (mf_init){MF_INIT_CONSTANT, 2.6592600369327779}, "logit_scale");
     mf_value image = mf_graph_input(g, "image", 4, (int64_t[]){batch, net.view.height, net.view.width, 3});
-    g->output = mf_build_descriptor(&net, image);
+    mf_value s[1][3] = {{-1, -1, -1}};
+    mf_build_backbone(&net, 1, &image, s);
+    g->output = mf_build_head(&net, s[0]);
     mfrgn_status status = g->status;
     if (status != MFRGN_OK)
         mf_graph_free(g);

@@ -19,7 +19,7 @@ typedef struct mf_init {
     double value;
 } mf_init;
 
-enum { MF_NAME = 96 };
+enum { MF_NAME = 96, MF_VIEWS = 2 };
 
 typedef struct mf_parameter {
     char name[MF_NAME];
@@ -95,9 +95,12 @@ mf_value mf_net_dropout(mf_net *net, mf_value x);
 mf_value mf_net_matrix(mf_net *net, mf_value weight);
 
 /* ---- the parts ---- */
-/* x [N, H, W, 3] -> S1, S2, S3; with sample4geo only S3 is used */
-void mf_build_convnext(mf_net *net, mf_value x, mf_value s[3]);
+/* images [N, H, W, 3] of `count` views -> S1, S2, S3 of each; with sample4geo only S3 is used */
+void mf_build_convnext(mf_net *net, int count, const mf_value *image, mf_value (*s)[3]);
 void mf_build_resnet(mf_net *net, mf_value x, mf_value s[3]);
+/* The one that is configured.  A ConvNeXt computes the views together, a ResNet one after the other: its BatchNorms
+ * take each view's statistics. */
+void mf_build_backbone(mf_net *net, int count, const mf_value *image, mf_value (*s)[3]);
 /* S1..S3 -> E1..E4 with position encoding, and S4 = E4 without; `first`: E1..E3 are needed */
 void mf_build_embedding(mf_net *net, const mf_value s[3], int first, mf_value e[4], mf_value *s4);
 /* E1 -> F_L as it enters SCAM: pooled and normalised, or E1's tokens */
@@ -109,8 +112,8 @@ mf_value mf_build_global(mf_net *net, mf_value tokens);
 /* a map S_i, its prompt's tokens P_i -> f_i [N, 1, C_i] */
 mf_value mf_build_gpab(mf_net *net, int scale, mf_value map, mf_value prompt);
 
-/* A view's descriptors [N, D], each of length 1, from images [N, H, W, 3]; net's view is set. */
-mf_value mf_build_descriptor(mf_net *net, mf_value image);
+/* A view's descriptors [N, D], each of length 1, from its S1, S2, S3; net's view is set. */
+mf_value mf_build_head(mf_net *net, const mf_value s[3]);
 /* The whole, for one view and batch; input "image", output "descriptor". */
 mfrgn_status mf_network_build(mfrgn_context *context, const mfrgn_config *config, mf_parameters *parameters,
                               mfrgn_view view, int64_t batch, mf_graph **graph);

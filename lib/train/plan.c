@@ -42,19 +42,37 @@ static void end(builder *b) {
     mf_free(b->trainer->context, b->variable);
 }
 
-/* A view's descriptors of n images.  The masks of dropout are a view's, however the views share graphs. */
-static mf_value build_view(builder *b, mfrgn_view view, size_t n) {
-    mfrgn_trainer *t = b->trainer;
+static mf_net net_of(builder *b, mfrgn_view view, size_t n) {
     mf_net net = {.g = b->g,
-                  .config = t->model->config,
-                  .parameters = &t->model->parameters,
+                  .config = b->trainer->model->config,
+                  .parameters = &b->trainer->model->parameters,
                   .batch = (int64_t)n,
                   .training = &b->training};
     mf_config_view(net.config, view, &net.view);
-    b->training.next_id = 1000 * (int)view;
-    int64_t dim[] = {(int64_t)n, net.view.height, net.view.width, 3};
-    return mf_build_descriptor(&net,
-                               mf_graph_variable(b->g, NULL, extra(b, MF_SLOT_IMAGE + (int)view), MF_F32, 4, dim));
+    return net;
+}
+
+/* The descriptors of n images a view, [the view], of views whose backbone is computed together.  The masks of dropout
+ * are a view's, however the views share graphs. */
+static void build_views(builder *b, int count, const mfrgn_view *view, size_t n, mf_value *descriptor) {
+    mf_net net[MF_VIEWS];
+    mf_value image[MF_VIEWS], s[MF_VIEWS][3] = {{-1, -1, -1}, {-1, -1, -1}};
+    for (int i = 0; i < count; i++) {
+        net[i] = net_of(b, view[i], n);
+        int64_t dim[] = {(int64_t)n, net[i].view.height, net[i].view.width, 3};
+        image[i] = mf_graph_variable(b->g, NULL, extra(b, MF_SLOT_IMAGE + (int)view[i]), MF_F32, 4, dim);
+    }
+    mf_build_backbone(&net[0], count, image, s);
+    for (int i = 0; i < count; i++) {
+        b->training.next_id = 1000 * (int)view[i];
+        descriptor[view[i]] = mf_build_head(&net[i], s[i]);
+    }
+}
+
+static mf_value build_view(builder *b, mfrgn_view view, size_t n) {
+    mf_value descriptor[MF_VIEWS];
+    build_views(b, 1, &view, n, descriptor);
+    return descriptor[view];
 }
 
 static mf_value one_value(builder *b, int slot) {
@@ -178,9 +196,11 @@ static mfrgn_status make_program(builder *b, double *flops, mf_program *program)
 
 /* Aerial before ground: a BatchNorm that the views share is updated in this order. */
 static mfrgn_status build_whole(builder *b, mf_train_plan *plan) {
-    mf_value descriptor[2], logit_scale;
-    descriptor[MFRGN_VIEW_AERIAL] = build_view(b, MFRGN_VIEW_AERIAL, plan->n);
-    descriptor[MFRGN_VIEW_GROUND] = build_view(b, MFRGN_VIEW_GROUND, plan->n);
+    static const mfrgn_view views[MF_VIEWS] = {MFRGN_VIEW_AERIAL, MFRGN_VIEW_GROUND};
+    mf_value descriptor[MF_VIEWS], logit_scale;
+    int together = b->trainer->joint ? MF_VIEWS : 1;
+    for (int i = 0; i < MF_VIEWS; i += together)
+        build_views(b, together, &views[i], plan->n, descriptor);
     mf_value loss = build_loss(b, descriptor, &logit_scale), seed = one_value(b, MF_SLOT_SEED);
     for (int view = 0; view < 2; view++)
         mf_graph_bind(b->g, descriptor[view], extra(b, MF_SLOT_DESCRIPTOR + view));

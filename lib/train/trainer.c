@@ -109,6 +109,7 @@ static mfrgn_status set_up(mfrgn_trainer *t) {
     t->frozen = mf_train_real(t, MFRGN_TRAIN_BACKBONE_FACTOR) == 0;
     t->rate = mf_train_real(t, MFRGN_TRAIN_LEARNING_RATE);
     MF_TRY(mf_engine_open(t->context, &params, &t->engine, NULL));
+    t->joint = !mf_engine_is_host(&t->engine); /* docs/decisions/0020 */
     t->scale = mf_train_real(t, MFRGN_TRAIN_LOSS_SCALE);
     if (t->scale == 0)
         t->scale = t->engine.compute == MF_F16 ? 65536 : 1;

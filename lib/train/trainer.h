@@ -50,6 +50,7 @@ struct mfrgn_trainer {
     mfrgn_train_options options;
     mf_engine engine;
     int frozen; /* the backbone */
+    int joint;  /* a step of the whole batch computes the backbone of both views together */
     mfrgn_progress progress;
 
     size_t *start; /* of a parameter in each array, in values; [count]: all */

@@ -136,6 +136,110 @@ START_TEST(chunks_give_the_gradients_of_the_batch) {
 }
 END_TEST
 
+/* ---- the backbone of both views together ---- */
+
+typedef struct joint_case {
+    const char *preset, *backbone, *precision;
+    double tolerance;
+    int alike; /* the views' maps */
+    setting more;
+} joint_case;
+
+static const joint_case joint_cases[] = {
+    {"cvusa", "convnext_atto", "f64", 1e-10, 0, {0}},
+    {"u1652", "convnext_atto", "f64", 1e-10, 1, {0}},
+    {"cvusa", "convnext_atto", "f64", 1e-10, 0, {MFRGN_TRAIN_RECOMPUTE, "1"}},
+    {"u1652", "convnext_atto", "f64", 1e-10, 1, {MFRGN_TRAIN_RECOMPUTE, "1"}},
+    {"cvusa", "convnext_atto", "f64", 1e-10, 0, {MFRGN_TRAIN_BACKBONE_FACTOR, "0"}},
+    {"sample4geo", "convnext_atto", "f64", 1e-10, 0, {0}},
+    {"mbaseline", "resnet18", "f64", 1e-10, 0, {0}},
+    {"cvusa", "convnext_atto", "f32", 1e-4, 0, {0}},
+    {"u1652", "convnext_atto", "f32", 1e-4, 1, {0}},
+};
+
+/* The largest difference of two arrays of a trainer, in units of the first's largest value. */
+static double arrays_apart(const mfrgn_trainer *t, const void *a, const void *b) {
+    size_t n = state_values(t);
+    double *x = malloc(2 * n * sizeof(*x)), *y = x + n, largest = 0, apart = 0;
+    ck_assert_ptr_nonnull(x);
+    mf_convert(MF_F64, x, t->engine.wide, a, n);
+    mf_convert(MF_F64, y, t->engine.wide, b, n);
+    for (size_t i = 0; i < n; i++) {
+        largest = fmax(largest, fabs(x[i]));
+        apart = fmax(apart, fabs(x[i] - y[i]));
+    }
+    free(x);
+    ck_assert(largest > 0);
+    return apart / largest;
+}
+
+/* Operations of a kind that read a parameter. */
+static int count_readers(const mfrgn_trainer *t, mf_op_kind kind, const char *name) {
+    const mf_graph *g = t->plans->whole.graph;
+    int count = 0;
+    for (size_t i = 0; i < g->node_count; i++)
+        for (int k = 0; k < g->node[i].input_count; k++) {
+            mf_value v = g->node[i].input[k];
+            count += g->node[i].kind == kind && v >= 0 && g->tensor[v].name && !strcmp(g->tensor[v].name, name);
+        }
+    return count;
+}
+
+/* Operations that the memory plan does not make views. */
+static int count_steps(const mfrgn_trainer *t) {
+    const mf_program *p = &t->plans->whole;
+    int count = 0;
+    for (size_t i = 0; i < p->step_count; i++)
+        count += p->step[i].kernel != NULL;
+    return count;
+}
+
+/* Of `one`, which is joint, and `two`. */
+static void check_counts(const mfrgn_trainer *one, const mfrgn_trainer *two, int alike) {
+    const char *fc1 = "backbone.backbone.stages.2.blocks.1.mlp.fc1.weight";
+    const char *dw = "backbone.backbone.stages.2.blocks.1.conv_dw.weight";
+    const char *down = "backbone.backbone.stages.1.downsample.1.weight";
+    int times = alike ? 2 : 1;
+    ck_assert_int_ge(count_readers(one, MF_OP_MATMUL, fc1), 1);
+    ck_assert_int_ge(count_readers(two, MF_OP_DWCONV2D, dw), 2);
+    ck_assert_int_ge(count_readers(two, MF_OP_CONV2D, down), 2);
+    ck_assert_int_eq(count_readers(two, MF_OP_MATMUL, fc1), 2 * count_readers(one, MF_OP_MATMUL, fc1));
+    ck_assert_int_eq(count_readers(two, MF_OP_DWCONV2D, dw), times * count_readers(one, MF_OP_DWCONV2D, dw));
+    ck_assert_int_eq(count_readers(two, MF_OP_CONV2D, down), times * count_readers(one, MF_OP_CONV2D, down));
+    ck_assert_int_lt(count_steps(one), count_steps(two));
+}
+
+START_TEST(views_together_give_the_same_step) {
+    const joint_case *c = &joint_cases[_i];
+    open_context();
+    mfrgn_config *config = small_config(c->preset, c->backbone);
+    mfrgn_model *model = filled_model(config);
+    const setting more[] = {c->more, {0, NULL}};
+    mfrgn_trainer *one = trainer_of(model, c->precision, more), *two = trainer_of(model, c->precision, more);
+    one->joint = 1;
+    two->joint = 0;
+    for (int i = 0; i < 2; i++) {
+        step(one, 3, (uint64_t)i);
+        step(two, 3, (uint64_t)i);
+        ck_assert_msg(fabs(one->last_loss / two->last_loss - 1) < c->tolerance, "step %d: %.17g, %.17g", i,
+                      one->last_loss, two->last_loss);
+        double gradients = arrays_apart(two, two->gradient, one->gradient);
+        ck_assert_msg(gradients < c->tolerance, "step %d: gradients %g apart", i, gradients);
+        for (int s = 0; s < MF_STATE_AVERAGE; s++) {
+            double apart = arrays_apart(two, two->state[s], one->state[s]);
+            ck_assert_msg(apart < c->tolerance, "step %d: state %d is %g apart", i, s, apart);
+        }
+    }
+    if (strcmp(c->preset, "sample4geo") && !strcmp(c->backbone, "convnext_atto"))
+        check_counts(one, two, c->alike);
+    mfrgn_trainer_free(one);
+    mfrgn_trainer_free(two);
+    mfrgn_model_free(model);
+    mfrgn_config_free(config);
+    close_context();
+}
+END_TEST
+
 /* Weights after two steps, bit by bit. */
 static void check_same_bits(const setting *one, const setting *other, int is_smaller) {
     open_context();
@@ -317,6 +421,7 @@ int main(void) {
         tcase_add_test(c, the_loss_falls);
     }
     tcase_add_test(c, chunks_give_the_gradients_of_the_batch);
+    tcase_add_loop_test(c, views_together_give_the_same_step, 0, MF_SHORT ? 2 : (int)MF_COUNT(joint_cases));
     tcase_add_test(c, recomputing_changes_memory_alone);
     tcase_add_test(c, a_frozen_backbone_stays);
     tcase_add_test(c, a_failed_step_changes_nothing);
