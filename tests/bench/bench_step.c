@@ -1,9 +1,11 @@
 /* Where a step of training goes: convnext_tiny, views of 128x128 and 64x256, batch 8, on one backend.
  *
- *   bench_step [backend [threads [repetitions [backbone [batch]]]]]
+ *   bench_step [backend [threads [repetitions [backbone [batch [turns]]]]]]
  *
- * Each operation's best time of all repetitions, summed by kind and then by kind and shape, with GFLOP/s where
- * something is multiplied.  threads "p": one thread, in processor time, for a machine that is busy with other things.
+ * turns: steps whose views share the backbone's graph (docs/decisions/0020) in turns with steps that compute them one
+ * after the other, by medians; 0 repetitions: plans alone.  Without it: each operation's best time of all repetitions,
+ * summed by kind and then by kind and shape, with GFLOP/s where something is multiplied.  threads "p": one thread, in
+ * processor time, for a machine that is busy with other things.
  */
 #include <math.h>
 #include <stdio.h>
@@ -130,7 +132,8 @@ static void run(mfrgn_trainer *t, const mf_program *p, double *best) {
         for (int k = 0; k < MF_MAX_INPUTS; k++)
             input[k] = s->constant[k] ? s->constant[k] : at(s->input[k], t->arena, t->slot);
         double start = now();
-        t->engine.backend->table->run(s->kernel, input, at(s->output, t->arena, t->slot), (char *)t->arena + s->scratch);
+        t->engine.backend->table->run(s->kernel, input, at(s->output, t->arena, t->slot),
+                                      (char *)t->arena + s->scratch);
         best[i] = fmin(best[i], now() - start);
     }
     t->engine.backend->table->stream_end(t->engine.stream);
@@ -183,17 +186,69 @@ static double train_step(mfrgn_trainer *t, size_t n) {
     return now() - start;
 }
 
+/* ---- both views together, or one after the other ---- */
+
+static double median(double *times, int count) {
+    for (int i = 0; i < count; i++)
+        for (int k = i + 1; k < count; k++)
+            if (times[k] < times[i]) {
+                double swap = times[i];
+                times[i] = times[k];
+                times[k] = swap;
+            }
+    return count ? (times[(count - 1) / 2] + times[count / 2]) / 2 : NAN;
+}
+
+static int count_steps(const mf_program *p) {
+    int count = 0;
+    for (size_t i = 0; i < p->step_count; i++)
+        count += p->step[i].kernel != NULL;
+    return count;
+}
+
+/* t: view by view, then joint. */
+static int take_turns(mfrgn_trainer *const t[2], int repeat, size_t batch) {
+    enum { MOST = 1000 };
+    static double times[2][MOST];
+    mf_train_plan *plan;
+    repeat = repeat < MOST ? repeat : MOST;
+    for (int k = 0; k < 2; k++) {
+        t[k]->joint = k;
+        if (!check(t[k]->context, mf_train_plan_get(t[k], batch, &plan)))
+            return 1;
+        if (repeat)
+            train_step(t[k], batch);
+    }
+    for (int i = 0; i < repeat; i++)
+        for (int k = 0; k < 2; k++)
+            times[k][i] = train_step(t[k], batch);
+    for (int k = 0; k < 2; k++)
+        printf("%-12s %8.1f ms, arena %8.1f MB, %d operations that run\n", k ? "together" : "one by one",
+               median(times[k], repeat) * 1e3, (double)t[k]->plans->arena_bytes * 1e-6,
+               count_steps(&t[k]->plans->whole));
+    return 0;
+}
+
 int main(int argc, char **argv) {
     mfrgn_context *context = NULL;
     const char *backend = argc > 1 ? argv[1] : "openblas", *threads = argc > 2 ? argv[2] : "2";
+    const char *backbone = argc > 4 ? argv[4] : "convnext_tiny";
     int repeat = argc > 3 ? atoi(argv[3]) : 10;
     size_t batch = argc > 5 ? (size_t)atoi(argv[5]) : 8;
     processor = !strcmp(threads, "p");
     if (mfrgn_context_create(NULL, &context))
         return 1;
-    mfrgn_trainer *t = make_trainer(context, backend, processor ? "1" : threads, argc > 4 ? argv[4] : "convnext_tiny");
+    mfrgn_trainer *t = make_trainer(context, backend, processor ? "1" : threads, backbone);
     if (!t)
         return 1;
+    if (argc > 6) {
+        mfrgn_trainer *other = make_trainer(context, backend, processor ? "1" : threads, backbone);
+        int failed = !other || take_turns((mfrgn_trainer *[]){t, other}, repeat, batch);
+        mfrgn_trainer_free(t);
+        mfrgn_trainer_free(other);
+        mfrgn_context_free(context);
+        return failed;
+    }
     double first = train_step(t, batch), whole = INFINITY;
     for (int i = 0; i < repeat; i++)
         whole = fmin(whole, train_step(t, batch));
