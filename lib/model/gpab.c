@@ -32,15 +32,16 @@ static void gate_kernel(const mf_net *net, int scale, int64_t kernel[2]) {
     kernel[1] = column ? 1 : net->view.ground ? 13 : aerial[scale];
 }
 
+mf_value mf_build_gpab_map(mf_net *net, mf_value s1) {
+    return net->view.pps ? mf_pyramid_pool(net->g, s1, (const int(*)[2])net->view.levels, net->view.level_count) : s1;
+}
+
 mf_value mf_build_gpab(mf_net *net, int scale, mf_value map, mf_value prompt) {
     const char *suffix = net->view.suffix;
     int64_t channels = net->view.channels[scale], kernel[2];
     const int one[1][2] = {{1, 1}};
-    int column = scale == 0 && net->view.pps;
     mf_value p = prompt_map(net, scale, prompt);
-    if (column)
-        map = mf_pyramid_pool(net->g, map, (const int(*)[2])net->view.levels, net->view.level_count);
-    else
+    if (scale > 0 || !net->view.pps)
         p = mf_as_map(net->g, mf_as_tokens(net->g, p), net->view.scale[scale][0], net->view.scale[scale][1]);
 
     mf_layer ch = mf_net_layer(net, MF_SHAPE(channels, channels, 1, 1), 1, "ch%s.%d", suffix, scale);

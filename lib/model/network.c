@@ -72,6 +72,8 @@ static mf_value build_mfrgn(mf_net *net, const mf_value maps[3]) {
     tapped(net, s[0], "S1");
     tapped(net, s[1], "S2");
     tapped(net, s[2], "S3");
+    /* Beside the product that reads S1 too, so that one of them finds it in a cache. */
+    mf_value s1 = gated ? mf_build_gpab_map(net, s[0]) : s[0];
     if (global || local == MF_LOCAL_MEANS || gated)
         mf_build_embedding(net, s, global || gated, e, &s[3]);
     if (s[3] >= 0)
@@ -88,6 +90,7 @@ static mf_value build_mfrgn(mf_net *net, const mf_value maps[3]) {
     }
     if (local == MF_LOCAL_PROMPT)
         sliced_prompts(net, low, high, prompt);
+    s[0] = s1;
     if (local != MF_LOCAL_NONE)
         part[parts++] = build_local(net, local, s, prompt);
     return parts > 1 ? mf_concat(net->g, part, parts, 2) : part[0];

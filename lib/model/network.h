@@ -109,6 +109,8 @@ mf_value mf_build_low_tokens(mf_net *net, mf_value e1);
 void mf_build_scam(mf_net *net, const mf_value e[4], mf_value *low, mf_value *high);
 /* tokens f_g [N, T, 128] -> [N, 128 dim_g] */
 mf_value mf_build_global(mf_net *net, mf_value tokens);
+/* S1 as its GPAB reads it: pooled where there is PPS */
+mf_value mf_build_gpab_map(mf_net *net, mf_value s1);
 /* a map S_i, its prompt's tokens P_i -> f_i [N, 1, C_i] */
 mf_value mf_build_gpab(mf_net *net, int scale, mf_value map, mf_value prompt);
 
