@@ -1,5 +1,5 @@
 /* bench_device [--backend NAME] [--precision NAME] [--preset NAME] [--backbone NAME] [--batch N] [--repeat N]
- *              [--tuning FILE] [--calibrate]
+ *              [--gelu NAME] [--tuning FILE] [--calibrate]
  *
  * Embedding as an application on a GPU does it: images of 8 bits in device memory, descriptors left there.  Prints
  * JSON: latency_ms, the median of runs that are waited for one by one; images_per_second, of `repeat` runs that are
@@ -12,7 +12,7 @@
 #include "model/session.h"
 
 typedef struct arguments {
-    const char *backend, *precision, *preset, *backbone, *tuning;
+    const char *backend, *precision, *preset, *backbone, *gelu, *tuning;
     long batch, repeat;
     int calibrate;
 } arguments;
@@ -54,6 +54,8 @@ static int read_arguments(int argc, char **argv, arguments *a) {
             a->preset = value;
         else if (!strcmp(argv[i], "--backbone"))
             a->backbone = value;
+        else if (!strcmp(argv[i], "--gelu"))
+            a->gelu = value;
         else if (!strcmp(argv[i], "--tuning"))
             a->tuning = value;
         else if (!strcmp(argv[i], "--batch") && mf_read_int(value, &a->batch) && a->batch > 0)
@@ -82,6 +84,8 @@ static mfrgn_status open_session(bench *b, const arguments *a) {
         status = mfrgn_options_set(options, MFRGN_OPTION_BACKEND, a->backend);
     if (status == MFRGN_OK)
         status = mfrgn_options_set(options, MFRGN_OPTION_PRECISION, a->precision);
+    if (status == MFRGN_OK)
+        status = mfrgn_options_set(options, MFRGN_OPTION_GELU, a->gelu);
     if (status == MFRGN_OK)
         status = mfrgn_options_set(options, MFRGN_OPTION_TUNING, a->tuning);
     if (status == MFRGN_OK)
@@ -175,7 +179,7 @@ static void close_bench(bench *b) {
 }
 
 int main(int argc, char **argv) {
-    arguments a = {"cuda", "bf16", "cvusa", NULL, "", 1, 50, 0};
+    arguments a = {"cuda", "bf16", "cvusa", NULL, "exact", "", 1, 50, 0};
     bench b = {0};
     double latency = 0, rate = 0;
     if (!read_arguments(argc, argv, &a)) {
@@ -192,9 +196,10 @@ int main(int argc, char **argv) {
     if (status == MFRGN_OK)
         status = measure(&b, &a, &latency, &rate);
     if (status == MFRGN_OK)
-        printf("{\"backend\": \"%s\", \"precision\": \"%s\", \"batch\": %ld, \"repeat\": %ld, \"latency_ms\": %.6g, "
+        printf("{\"backend\": \"%s\", \"precision\": \"%s\", \"gelu\": \"%s\", \"batch\": %ld, \"repeat\": %ld, "
+               "\"latency_ms\": %.6g, "
                "\"images_per_second\": %.6g, \"gflop_per_image\": %.6g, \"arena_bytes\": %zu}\n",
-               a.backend, a.precision, a.batch, a.repeat, latency * 1e3, rate,
+               a.backend, a.precision, a.gelu, a.batch, a.repeat, latency * 1e3, rate,
                mfrgn_model_flops(b.session->model, MFRGN_VIEW_AERIAL) * 1e-9, b.session->arena_bytes);
     else
         fprintf(stderr, "bench_device: %s\n", b.context ? mfrgn_context_last_error(b.context) : "no context");

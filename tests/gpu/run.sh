@@ -152,6 +152,7 @@ stage_selftest() {
     for precision in f32 tf32 bf16 f16; do
         item "built-in-$precision" 120 "$tool" selftest --backend cuda --precision "$precision"
     done
+    item built-in-bf16-tanh 120 "$tool" selftest --backend cuda --precision bf16 --gelu tanh
     if ls "$GOLDEN"/*.safetensors >/dev/null 2>&1; then
         item golden-train 240 "$tool" selftest --backend cuda --golden "$GOLDEN" --case train
         item golden 400 "$tool" selftest --backend cuda --golden "$GOLDEN" --max-parameters 90000000
@@ -227,6 +228,8 @@ bench_mfrgn() {
             item "mfrgn-embed-$batch-$precision" 60 "$device_bench" --precision "$precision" --batch "$batch" \
                 --repeat "$repeat" --tuning "$tuning$precision"
         done
+        item "mfrgn-embed-$batch-bf16-tanh" 60 "$device_bench" --precision bf16 --gelu tanh --batch "$batch" \
+            --repeat "$repeat" --tuning "${tuning}bf16"
         item "mfrgn-embed-$batch-fp8" 60 "$device_bench" --precision fp8 --calibrate --batch "$batch" --repeat "$repeat" \
             --tuning "${tuning}fp8"
         item "mfrgn-host-$batch-bf16" 60 "$BUILD/tools/mfrgn" bench --backend cuda --precision bf16 --batch "$batch" --json
