@@ -29,6 +29,7 @@ static const layout layouts[] = {
     {"another order", {{0, 2, 4, 1}, {0, 0, 2, 1}}, 2, 0},
     {"twice", {{0, 0, 4, 1}, {0, 0, 4, 1}}, 2, 0},
     {"two axes", {{0, 0, 2, 1}, {1, 0, 3, 1}, {0, 2, 4, 1}, {1, 3, 6, 1}}, 4, 0},
+    {"two axes that look like one", {{0, 0, 2, 1}, {1, 2, 4, 1}}, 2, 0},
     {"the first has no gradient", {{0, 0, 2, 0}, {0, 2, 4, 1}}, 1, 0},
     {"the last has no gradient", {{0, 0, 2, 1}, {0, 2, 4, 0}}, 1, 0},
 };
