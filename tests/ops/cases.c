@@ -110,8 +110,8 @@ static void mlp(const maker *m, int64_t batch, int64_t rows, const int64_t knh[3
 }
 
 static void all_mlp(const maker *m) {
-    static const int64_t knh[][3] = {{1, 1, 1}, {40, 40, 160}, {128, 128, 1024}, {33, 7, 65}, {96, 48, 16}};
-    static const int64_t rows[] = {1, 7, 64, 622};
+    static const int64_t knh[][3] = {{1, 1, 1}, {40, 40, 160}, {64, 128, 256}, {33, 7, 65}, {96, 48, 16}};
+    static const int64_t rows[] = {1, 7, 64, 131};
     for (size_t i = 0; i < MF_COUNT(knh); i++)
         for (size_t r = 0; r < MF_COUNT(rows); r++) {
             mlp(m, r ? 3 : 0, rows[r], knh[i], 1, BIAS | SCALE | RESIDUAL, MF_ACT_GELU);
