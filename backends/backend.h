@@ -78,7 +78,7 @@ typedef struct mf_kernel_info {
     uint64_t pack_key[MF_MAX_INPUTS];
     /* 1: `pack` looks at the values while it has them, and refuses NaN and infinity with MFRGN_ERROR_NUMERIC */
     int pack_checks[MF_MAX_INPUTS];
-    /* MATMUL, CONV2D: 1 if the output may be the residual's own memory.  (The output of ACT, ADD, MUL, BATCHNORM,
+    /* MATMUL, CONV2D, MLP: 1 if the output may be the residual's own memory.  (The output of ACT, ADD, MUL, BATCHNORM,
      * DROPOUT and LERP may always be their first input's, that of ACT_GRAD its dy's; nothing else is ever shared.) */
     int residual_in_place;
 } mf_kernel_info;

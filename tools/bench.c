@@ -316,7 +316,7 @@ static int run(const tool_command *command, int argc, char **argv) {
 
     if (bench.train && bench.view_given)
         return tool_usage("--train takes both views");
-    if (bench.train && options.gelu)
+    if (bench.train && options.gelu && strcmp(options.gelu, "exact"))
         return tool_usage("--train computes the exact GELU: --gelu is for embedding");
 
     mfrgn_context *context = tool_context(&options);

@@ -359,18 +359,27 @@ static void choose_rest(mfc_gemm_plan *p, int alignment_kind) {
         choose_first(p, REST, alignment_kind);
 }
 
+/* Whether there is one for every call.  Without GELU odd pointers may have none: they are refused when they come. */
+static int is_complete(const mfc_gemm_plan *p) {
+    for (int kind = ALIGNED; kind <= (p->gemm.gelu ? ELEMENTWISE : ALIGNED); kind++)
+        if (!p->chosen[WHOLE][kind].known || (p->gemm.rest && !p->chosen[REST][kind].known))
+            return 0;
+    return 1;
+}
+
 static mf_status choose(mfc_gemm_plan *p) {
     const mfc_gemm *g = &p->gemm;
-    int tuned = p->blas->tuning && !g->quick && choose_tuned(p);
-    if (!tuned && !choose_first(p, WHOLE, ALIGNED))
-        return p->blas->host->fail(p->blas->host->context, MFC_UNSUPPORTED,
-                                   "cuBLASLt has no algorithm for a product %lld x %lld x %lld of type %d",
-                                   (long long)g->m, (long long)g->n, (long long)g->k, (int)g->type);
+    if (!(p->blas->tuning && !g->quick && choose_tuned(p)))
+        choose_first(p, WHOLE, ALIGNED);
     if (g->type != MF_I8)
         choose_first(p, WHOLE, ELEMENTWISE);
     choose_rest(p, ALIGNED);
     choose_rest(p, ELEMENTWISE);
-    return 0;
+    if (is_complete(p))
+        return 0;
+    return p->blas->host->fail(p->blas->host->context, MFC_UNSUPPORTED,
+                               "cuBLASLt has no algorithm for a product %lld (%lld) x %lld x %lld of type %d",
+                               (long long)g->m, (long long)g->rest, (long long)g->n, (long long)g->k, (int)g->type);
 }
 
 mf_status mfc_gemm_prepare(mfc_blas *b, const mfc_gemm *gemm, mfc_gemm_plan **plan, size_t *workspace_bytes) {

@@ -3,8 +3,9 @@
  * The hidden values of an MLP are four times its input and of no use after it, so they are never whole: rows go in
  * chunks whose hidden values, 16 MB, are written by the first product, gone over by the activation and read by the
  * second product while they lie in the L2.  Of a block of ConvNeXt that leaves 3 C of 11 C values a row to the memory:
- * x, the residual and the output.  A chunk keeps both products at a wave of tiles or more (4096 rows of 2048 hidden
- * values: 512 tiles of 128 x 128 and then 128).  In E4M3 the activation's pass rounds for the second product. */
+ * x, the residual and the output.  4096 rows of 2048 hidden values are 512
+ * tiles of 128 x 128 in the first product and 128 in the second, about a wave of an H100's processors.  In E4M3 the
+ * activation's pass rounds for the second product. */
 #include "backends/cuda/product.h"
 
 static void *new_data(mf_kernel *k, size_t bytes) {

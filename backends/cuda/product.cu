@@ -1,7 +1,7 @@
 /* out = residual + scale act(a w + bias): a product by cuBLASLt, and a pass of our own where that is not all.
  *
  *   no act, no scale     cuBLASLt adds the bias and, by beta = 1, the residual, in f32, and rounds once
- *   GELU's tanh form     cuBLASLt's epilogue too, where nothing follows it
+ *   GELU's tanh form     in 16 bits cuBLASLt's epilogue too, where nothing follows it
  *   act, scale           cuBLASLt adds the bias; epilogue.cu goes over what it wrote
  *   .. and a residual    cuBLASLt writes to scratch, as the residual may lie where the output will
  *   no such epilogue     for some shapes (a column or a row alone) it has none with a bias: then it is our pass's
@@ -27,13 +27,21 @@ static int64_t chunk_rows(int64_t rows, int64_t most) {
     return mfc_min(rows, mfc_div_up(mfc_div_up(rows, chunks), MFC_TILE) * MFC_TILE);
 }
 
-/* cuBLASLt's epilogue does as much as it has for this shape: activation and bias, the bias, nothing. */
+/* cuBLASLt's tanh is an approximation in hardware: good enough for 16 bits, and of no use where our pass rounds to
+ * E4M3. */
+static int has_gelu(const mfc_product *p) {
+    return p->act == MF_ACT_GELU_TANH && !p->has_scale && !p->has_residual && p->gemm.type != MF_F32 &&
+           p->gemm.type != MF_I8;
+}
+
+/* cuBLASLt's epilogue does as much as it has for this shape: activation and bias, the bias, nothing.  (Where it turns
+ * out to have less than was hoped for, our pass goes over larger chunks than it might: slower, no more.) */
 static mf_status plan(const mf_stream *s, mfc_product *p, size_t *workspace) {
     mf_status status = MFC_UNSUPPORTED;
     p->gemm.alpha = 1;
-    for (int level = p->own ? 1 : 2; level >= 0 && status == MFC_UNSUPPORTED; level--) {
-        p->own = p->own || (level < 2 && p->act != MF_ACT_NONE) || (level < 1 && p->has_bias);
-        p->gemm.gelu = level == 2 && p->act != MF_ACT_NONE;
+    for (int level = has_gelu(p) ? 2 : p->has_bias ? 1 : 0; level >= 0 && status == MFC_UNSUPPORTED; level--) {
+        p->own = p->has_scale || (p->act != MF_ACT_NONE && level < 2) || (p->has_bias && level < 1);
+        p->gemm.gelu = level == 2;
         p->gemm.bias = level > 0 && p->has_bias;
         p->gemm.beta = p->has_residual && !p->own ? 1.0f : 0.0f;
         status = mfc_gemm_prepare(s->blas, &p->gemm, &p->plan, workspace);
@@ -53,7 +61,7 @@ mf_status mfc_product_prepare(const mf_stream *s, const mf_op *op, const mfc_gem
     p->has_scale = mfc_operand(op, MF_IN_SCALE) != NULL;
     p->has_residual = mfc_operand(op, MF_IN_RESIDUAL) != NULL;
     p->packed_bias = p->has_bias && mfc_packs_bias(op);
-    p->own = p->has_scale || (p->act != MF_ACT_NONE && (p->act != MF_ACT_GELU_TANH || p->has_residual));
+    p->own = p->has_scale || (p->act != MF_ACT_NONE && !has_gelu(p)); /* as is hoped */
     if (p->own && gemm->batch == 1 && !gemm->ta) {
         const int64_t fits = mfc_product_most(gemm->n, gemm->out);
         most = most ? mfc_min(most, fits) : fits;

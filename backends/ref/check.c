@@ -25,6 +25,8 @@ static const char *check_matmul(const mf_op *op) {
 
 static const char *check_mlp(const mf_op *op) {
     const mf_operand *first = ref_operand(op, MF_IN_FIRST_W), *w = ref_operand(op, MF_IN_W);
+    if (op->input_count < MF_MLP_INPUTS || op->attrs.ta)
+        return "an input is missing, or x is transposed";
     if (!first || first->ndim != 2 || !w || w->ndim != 2 || w->dim[1] != first->dim[0])
         return "the weights are not [H, K] and [N, H]";
     if (!ref_is_vector_or_absent(op, MF_IN_FIRST_BIAS, first->dim[0]))

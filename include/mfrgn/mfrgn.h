@@ -464,9 +464,10 @@ typedef enum mfrgn_option_key {
     MFRGN_OPTION_TUNING = 7,       /**< [tuning] a file in which the backend keeps what it measured of the device (cuda:
                                         algorithms of products); the same bits are promised for the same file */
     MFRGN_OPTION_GELU = 8,         /**< [gelu] exact; tanh: every GELU of the network by its tanh form, which some GPUs'
-                                        products have built in; of training, always exact.  It moves a descriptor as
-                                        rounding does (docs/performance.md), so that galleries do not record it, and
-                                        either form is searched with the other.  A backend without it refuses the
+                                        products have built in; of training, always exact.  It moves a descriptor by
+                                        some 3e-4 of its length, less than weights stored as f16 do
+                                        (docs/performance.md): galleries do not record it, and either form is searched
+                                        with the other.  A backend without it refuses the
                                         session with MFRGN_ERROR_UNSUPPORTED.  @since 0.1 */
     MFRGN_OPTION_KEY_COUNT = 9
 } mfrgn_option_key;

@@ -18,8 +18,7 @@ static void assign_types(mfrgn_session *s, mf_graph *g) {
             if (v < 0 || !mf_dtype_is_16_bit(g->tensor[v].dtype))
                 continue;
             mf_graph_op(g, &g->node[i], &op);
-            if (!mf_op_is_product(op.kind) || (k != MF_IN_W && k != MF_IN_FIRST_W) ||
-                !e->backend->table->supports(e->stream, &op))
+            if (!mf_op_is_product(op.kind) || k != MF_IN_W || !e->backend->table->supports(e->stream, &op))
                 g->tensor[v].dtype = e->wide;
         }
 }

@@ -49,6 +49,7 @@ json "$scratch/out" 'abs(d["views"]["aerial"]["flops"] / 41.9e9 - 1) < 0.01'
         says '^}'
         expect 0 info $tiny --graph --view $view --backend ref
         exact=$(grep -cw gelu "$scratch/out")
+        is "$((exact > 0))" 1 "there are GELUs"
         expect 0 info $tiny --graph --view $view --backend ref --gelu tanh
         is "$(grep -cw gelu_tanh "$scratch/out") $(grep -cw gelu "$scratch/out")" "$exact 0" "every GELU by its tanh form"
     done

@@ -37,6 +37,12 @@ def matmul(op, a, b, bias, scale, residual):
     return epilogue(op, v, scale, residual)
 
 
+def mlp(op, x, w, bias, scale, residual, first_w, first_bias):
+    v = F.linear(ACTS[op["act"]](F.linear(x, first_w, first_bias)), w, bias)
+    v = v if scale is None else v * scale
+    return v if residual is None else v + residual.reshape(v.shape)
+
+
 def conv2d(op, x, w, bias, scale, residual):
     v = nhwc(F.conv2d(nchw(x), w, bias, stride=op["stride"], padding=op["pad"]))
     return epilogue(op, v, scale, residual)
@@ -94,6 +100,7 @@ def gated_mean(op, s, channel, position):
 
 OPS = {
     "matmul": matmul,
+    "mlp": mlp,
     "conv2d": conv2d,
     "dwconv2d": dwconv2d,
     "layernorm": layernorm,

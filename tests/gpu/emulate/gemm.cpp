@@ -1,5 +1,5 @@
 /* Stands in for blas.c: the products of blas.h by plain loops, as work of the queue.  It refuses a bias where cuBLASLt may:
- * of a single column in 16 bits, so that what is done then is tested. */
+ * of a single column in 16 bits, and GELU of an odd number of columns, so that what is done then is tested. */
 #include "backends/cuda/blas.h"
 #include "backends/cuda/launch.h"
 
@@ -86,6 +86,8 @@ static void multiply(const mfc_gemm *g, int64_t rows, int64_t b, const void *a, 
 }
 
 extern "C" mf_status mfc_gemm_prepare(mfc_blas *b, const mfc_gemm *g, mfc_gemm_plan **plan, size_t *workspace_bytes) {
+    if (g->gelu && g->n % 2)
+        return b->host->fail(b->host->context, MFC_UNSUPPORTED, "no GELU of an odd number of columns");
     if (g->bias && g->n == 1 && g->out != MF_F32)
         return b->host->fail(b->host->context, MFC_UNSUPPORTED, "no product of one column with a bias");
     mfc_gemm_plan *p = (mfc_gemm_plan *)b->host->alloc(b->host->context, sizeof(*p));
