@@ -421,6 +421,7 @@ int main(void) {
         tcase_add_test(c, gradients_of_full_attention);
         tcase_add_test(c, gradients_of_resnet);
         tcase_add_test(c, threads_change_no_bit);
+        tcase_add_test(c, recomputing_changes_memory_alone);
         tcase_add_test(c, dropout_depends_on_the_seed);
         tcase_add_test(c, the_loss_falls);
     }
@@ -428,7 +429,6 @@ int main(void) {
     /* short: the one with slices that are taken again */
     tcase_add_loop_test(c, views_together_give_the_same_step, MF_SHORT ? 2 : 0,
                         MF_SHORT ? 3 : (int)MF_COUNT(joint_cases));
-    tcase_add_test(c, recomputing_changes_memory_alone);
     tcase_add_test(c, a_frozen_backbone_stays);
     tcase_add_test(c, a_failed_step_changes_nothing);
     tcase_add_test(c, a_restored_run_goes_on_with_the_same_bits);
