@@ -84,8 +84,9 @@ struct mf_kernel {
 /* Every operation, by its kind and the name of its mfc_ops: `const mfc_ops mfc_op_layernorm = {supports, NULL, NULL, run, NULL};`
  */
 #define MFC_EACH_OP(X)                                                                                                 \
-    X(MATMUL, matmul) X(MLP, mlp) X(CONV2D, conv2d) X(DWCONV2D, dwconv2d) X(LAYERNORM, layernorm) X(GROUPNORM, groupnorm)          \
-    X(BATCHNORM, batchnorm) X(ACT, act) X(ADD, add) X(MUL, mul) X(PYRAMID_POOL, pyramid_pool)                          \
+    X(MATMUL, matmul) X(MLP, mlp) X(CONV2D, conv2d) X(DWCONV2D, dwconv2d) X(LAYERNORM, layernorm)                      \
+    X(GROUPNORM, groupnorm) X(BATCHNORM, batchnorm) X(ACT, act) X(ADD, add) X(MUL, mul)                                \
+    X(PYRAMID_POOL, pyramid_pool)                                                                                      \
     X(MAXPOOL, maxpool) X(CONCAT, concat) X(SLICE, slice) X(ATTENTION, attention) X(CHANNEL_MAX, channel_max)          \
     X(GATED_MEAN, gated_mean) X(L2NORM, l2norm) X(CAST, cast) X(TRANSPOSE, transpose)                                  \
     X(COLUMN_SUM, column_sum) X(ROW_DOT, row_dot) X(ROW_SCALE, row_scale) X(ACT_GRAD, act_grad)                        \

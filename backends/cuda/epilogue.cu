@@ -1,9 +1,9 @@
 /* What cuBLASLt's epilogue does not do: out = residual + scale act(from + bias), element by element, or that in E4M3
  * for the product that reads it.
  *
- * GELU is the exact one (erf), as the network was trained with it, unless the session wants cuBLASLt's tanh form.  The kernel moves
- * 16 bytes at a time, and is given chunks of rows that the product has just written and that still lie in the L2
- * (product.cu): then it costs a write to memory, and erff, about 30 instructions a value, hides behind that. */
+ * GELU is the exact one (erf), as the network was trained with it, unless the session wants cuBLASLt's tanh form.  The
+ * kernel moves 16 bytes at a time, and is given chunks of rows that the product has just written and that still lie in
+ * the L2 (product.cu): then it costs a write to memory, and erff, about 30 instructions a value, hides behind that. */
 #include "backends/cuda/forward.h"
 #include "backends/cuda/fp8.h"
 #include "backends/cuda/product.h"

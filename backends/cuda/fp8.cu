@@ -114,10 +114,10 @@ static __global__ void mfc_fp8_round_kernel(int64_t count, const float *scale, c
 mf_status mfc_fp8_round(const mfc_fp8 *f, mf_dtype type, int64_t n, const void *from, void *to) {
     const dim3 grid((unsigned)mfc_min(mfc_div_up(n / 8, THREADS), 8192));
     if (type == MF_F16)
-        return mfc_launch(f->stream, mfc_fp8_round_kernel<__half>, grid, THREADS, 0, n / 8,
-                          (const float *)(f->memory + SCALE), (const __half *)from, (unsigned char *)to);
-    return mfc_launch(f->stream, mfc_fp8_round_kernel<__nv_bfloat16>, grid, THREADS, 0, n / 8,
-                      (const float *)(f->memory + SCALE), (const __nv_bfloat16 *)from, (unsigned char *)to);
+        return mfc_launch(f->stream, mfc_fp8_round_kernel<__half>, grid, THREADS, 0, n / 8, mfc_fp8_scale(f),
+                          (const __half *)from, (unsigned char *)to);
+    return mfc_launch(f->stream, mfc_fp8_round_kernel<__nv_bfloat16>, grid, THREADS, 0, n / 8, mfc_fp8_scale(f),
+                      (const __nv_bfloat16 *)from, (unsigned char *)to);
 }
 
 /* ---- calibration ---- */

@@ -26,10 +26,7 @@ static mf_tensor tensor(const tape *t, mf_value v) {
 }
 
 static int64_t elements(const tape *t, mf_value v) {
-    int64_t n = 1;
-    for (int i = 0; i < t->g->tensor[v].ndim; i++)
-        n *= t->g->tensor[v].dim[i];
-    return n;
+    return (int64_t)mf_tensor_elements(&t->g->tensor[v]);
 }
 
 static int64_t last_of(const tape *t, mf_value v) {

@@ -141,13 +141,12 @@ mf_value mf_l2norm(mf_graph *g, mf_value x, double eps) {
 /* The new shape has no place in the attributes: it is written over the inferred one. */
 mf_value mf_reshape(mf_graph *g, mf_value x, int ndim, const int64_t *dim) {
     mf_node n = START(MF_OP_RESHAPE, x);
-    int64_t before = 1, after = 1;
+    int64_t after = 1;
     mf_value v = mf_graph_node(g, &n);
     if (v < 0)
         return -1;
     mf_tensor *t = &g->tensor[v];
-    for (int i = 0; i < t->ndim; i++)
-        before *= t->dim[i];
+    const int64_t before = (int64_t)mf_tensor_elements(t);
     for (int i = 0; i < ndim; i++)
         after *= dim[i];
     if (before != after)

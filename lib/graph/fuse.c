@@ -36,13 +36,7 @@ static int64_t channels_of(const mf_graph *g, mf_value v) {
 }
 
 static int same_elements(const mf_graph *g, mf_value a, mf_value b) {
-    const mf_tensor *x = &g->tensor[a], *y = &g->tensor[b];
-    int64_t n = 1, m = 1;
-    for (int i = 0; i < x->ndim; i++)
-        n *= x->dim[i];
-    for (int i = 0; i < y->ndim; i++)
-        m *= y->dim[i];
-    return n == m;
+    return mf_tensor_elements(&g->tensor[a]) == mf_tensor_elements(&g->tensor[b]);
 }
 
 /* Replaces `reader` by `fused`, which computes the reader's result and takes in `producer`. */

@@ -79,7 +79,7 @@ static void multiply(const mfc_gemm *g, int64_t rows, int64_t b, const void *a, 
         for (int64_t n = 0; n < g->n; n++) {
             const int64_t at = b * g->step_o + m * g->ldo + n;
             float x = (float)(scale * row[(size_t)n]) + (g->bias ? read(bias, n, g->out, 0) : 0.0f);
-            x = g->gelu ? x / (1 + expf(-1.5957691216f * x * (1 + 0.044715f * x * x))) : x;
+            x = g->gelu ? mfc_act(x, MF_ACT_GELU_TANH) : x;
             write(out, at, g->out, x + (c && g->beta != 0 ? g->beta * read(c, at, g->out, 0) : 0.0f));
         }
     }
